@@ -1,0 +1,70 @@
+package ifconfig
+
+import "net/netip"
+
+// Change is what one ifconfig command line asks for. A nil pointer means "not
+// mentioned"; a command is applied as a whole or not at all.
+type Change struct {
+	Interface string      `json:"interface"`
+	Create    bool        `json:"create,omitempty"`
+	Destroy   bool        `json:"destroy,omitempty"`
+	Up        *bool       `json:"up,omitempty"`
+	MTU       *int        `json:"mtu,omitempty"`
+	Syncdev   *string     `json:"syncdev,omitempty"`  // "": -syncdev
+	Syncpeer  *netip.Addr `json:"syncpeer,omitempty"` // the zero Addr: -syncpeer
+	MaxUpd    *int        `json:"maxupd,omitempty"`
+	Defer     *bool       `json:"defer,omitempty"`
+}
+
+// Interface is what the display shows of one interface. PFSync is set for pfsync0.
+type Interface struct {
+	Name        string    `json:"name"`
+	Index       int       `json:"index"`
+	Flags       Flags     `json:"flags"`
+	MTU         int       `json:"mtu"`
+	LLAddr      string    `json:"lladdr,omitempty"`
+	Description string    `json:"description,omitempty"`
+	Groups      []string  `json:"groups,omitempty"`
+	Media       string    `json:"media,omitempty"`
+	Status      string    `json:"status,omitempty"`
+	Inet        []Address `json:"inet,omitempty"`
+	Inet6       []Address `json:"inet6,omitempty"`
+	PFSync      *PFSync   `json:"pfsync,omitempty"`
+}
+
+// Address is one address of an interface.
+type Address struct {
+	Prefix    netip.Prefix `json:"prefix"`
+	Peer      netip.Addr   `json:"peer,omitzero"`
+	Broadcast netip.Addr   `json:"broadcast,omitzero"`
+	ScopeID   int          `json:"scopeid,omitempty"` // IPv6 link-local: the interface index
+	Marks     []string     `json:"marks,omitempty"`   // IPv6: tentative, deprecated, ...
+}
+
+// PFSync is the pfsync part of pfsync0's display.
+type PFSync struct {
+	Syncdev  string     `json:"syncdev,omitempty"`
+	Syncpeer netip.Addr `json:"syncpeer,omitzero"` // zero: the multicast group
+	MaxUpd   int        `json:"maxupd"`
+	Defer    bool       `json:"defer"`
+	SyncOK   bool       `json:"syncok"`
+	Creator  uint32     `json:"creatorid"`
+}
+
+// Flags are an interface's flags in OpenBSD's bits (net/if.h).
+type Flags uint32
+
+// Bits of Flags, in the order of their printing.
+const (
+	FlagUp           Flags = 0x1
+	FlagBroadcast    Flags = 0x2
+	FlagDebug        Flags = 0x4
+	FlagLoopback     Flags = 0x8
+	FlagPointToPoint Flags = 0x10
+	FlagRunning      Flags = 0x40
+	FlagNoARP        Flags = 0x80
+	FlagPromisc      Flags = 0x100
+	FlagAllMulti     Flags = 0x200
+	FlagSimplex      Flags = 0x800
+	FlagMulticast    Flags = 0x8000
+)

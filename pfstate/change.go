@@ -1,0 +1,66 @@
+package pfstate
+
+// ChangeKind tells what a table has to say of a state.
+type ChangeKind uint8
+
+const (
+	Created   ChangeKind = iota + 1 // a new state, by traffic or by another program
+	Updated                         // traffic moved it on
+	Deleted                         // gone; Expired tells why
+	Seen                            // answer to WriteDump or WriteProbe: as it stands now
+	Absent                          // answer to WriteProbe: there is no such state
+	DumpBegin                       // all Seen until DumpEnd belong to one dump
+	DumpEnd                         // Err is set when the dump is incomplete
+	Overrun                         // changes were lost, nobody knows which: dump
+	Applied                         // a Write with Notify was carried out
+	Refused                         // a Write was not carried out; Err tells why
+)
+
+// Change is one thing that happened in a table. Changes that are the echo of a
+// Write are not reported (own writes are silent); Applied and Refused are.
+type Change struct {
+	Kind    ChangeKind
+	Op      WriteKind // of Applied and Refused
+	Expired bool      // Deleted: its time ran out, nobody removed it
+
+	// Ref is the table's own name of the entry (conntrack: CTA_ID), 0 if it has
+	// none. It guards a delete against hitting a successor with equal keys.
+	Ref   uint32
+	State State // ID is the one this table would give it; an importer may know a better one
+	Err   error // of Refused, DumpEnd and Overrun
+}
+
+// WriteKind tells what a table shall do with a state.
+type WriteKind uint8
+
+const (
+	WriteInsert WriteKind = iota + 1 // create, or bring an entry with these keys to this state
+	WriteUpdate                      // bring it to this state; absent: Refused with ErrNoState
+	WriteDelete                      // remove; absent: not an error
+	WriteProbe                       // report Seen or Absent
+	WriteDump                        // report all states: DumpBegin, Seen..., DumpEnd
+)
+
+func (k WriteKind) String() string {
+	switch k {
+	case WriteInsert:
+		return "insert"
+	case WriteUpdate:
+		return "update"
+	case WriteDelete:
+		return "delete"
+	case WriteProbe:
+		return "probe"
+	case WriteDump:
+		return "dump"
+	}
+	return "unknown"
+}
+
+// Write is one order to a table. Keys, Proto and RDomain of State find the entry.
+type Write struct {
+	Kind   WriteKind
+	Notify bool   // report Applied
+	Ref    uint32 // as in Change; 0: unknown
+	State  State
+}
