@@ -1,0 +1,189 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/songgao/water"
+
+	"github.com/pfsync-linux/pfsync/test/corpus"
+	"github.com/pfsync-linux/pfsync/test/lab"
+)
+
+func namespace(t *testing.T, suffix string) *lab.NS {
+	t.Helper()
+	n, err := lab.NewNS(fmt.Sprintf("pfs-dump-%d-%s", os.Getpid(), suffix))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+func ip(t *testing.T, n *lab.NS, args ...string) {
+	t.Helper()
+	if out, err := n.Run(t.Context(), "ip", args...); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// program is a running pfsyncdump: this test binary under its name.
+type program struct {
+	cmd            *exec.Cmd
+	stdout, stderr *bufio.Reader
+}
+
+func start(t *testing.T, n *lab.NS, args ...string) *program {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(t.TempDir(), "pfsyncdump")
+	if err := os.Symlink(self, name); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second) // a hanging test fails
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "TZ=UTC")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	p := &program{cmd, bufio.NewReader(stdout), bufio.NewReader(stderr)}
+	p.want(t, p.stderr, "pfsyncdump: listening on "+args[1]+"\n")
+	return p
+}
+
+// want reads one line that ends as told.
+func (p *program) want(t *testing.T, r *bufio.Reader, suffix string) {
+	t.Helper()
+	line, err := r.ReadString('\n')
+	if err != nil || !strings.HasSuffix(line, suffix) {
+		rest, _ := io.ReadAll(p.stderr)
+		t.Fatalf("line %q, %v; want %q\n%s", line, err, suffix, rest)
+	}
+}
+
+// end expects that the program has printed no more than the counts.
+func (p *program) end(t *testing.T, status int, stderr string) {
+	t.Helper()
+	out, err := io.ReadAll(p.stdout)
+	if err != nil || len(out) > 0 {
+		t.Errorf("more output: %q, %v", out, err)
+	}
+	rest, err := io.ReadAll(p.stderr)
+	if err != nil || string(rest) != stderr {
+		t.Errorf("stderr %q, %v; want %q", rest, err, stderr)
+	}
+	p.cmd.Wait()
+	if got := p.cmd.ProcessState.ExitCode(); got != status {
+		t.Errorf("exit status %d, want %d", got, status)
+	}
+}
+
+// send puts frames on an interface as they are.
+func send(t *testing.T, n *lab.NS, ifName string, frames ...[]byte) {
+	t.Helper()
+	err := n.Do(func() error {
+		ifi, err := net.InterfaceByName(ifName)
+		if err != nil {
+			return err
+		}
+		fd, err := syscall.Socket(syscall.AF_PACKET, syscall.SOCK_RAW|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer syscall.Close(fd)
+		for _, f := range frames {
+			if err := syscall.Sendto(fd, f, 0, &syscall.SockaddrLinklayer{Ifindex: ifi.Index}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+const noOthers = "packets (0 of another version, 0 malformed, 0 cut off by the capture), 0 not pfsync, 0 dropped by the kernel\n"
+
+func TestCaptureOnEthernet(t *testing.T) {
+	a, b := namespace(t, "a"), namespace(t, "b")
+	ip(t, a, "link", "add", "sis2", "type", "veth", "peer", "name", "sis2", "netns", b.Name)
+	ip(t, a, "link", "set", "sis2", "up")
+	ip(t, b, "link", "set", "sis2", "up")
+	clr := corpus.Frames(t, "openbsd80-clear-all.pcap")[0]
+	req := corpus.Frames(t, "openbsd80-start.pcap")[0]
+	udp := append([]byte(nil), clr.Data...)
+	udp[14+9] = 17
+
+	received := start(t, a, "-i", "sis2")
+	sent := start(t, b, "-i", "sis2", "-c", "1")
+	send(t, b, "sis2", udp, clr.Data, req.Data)
+	received.want(t, received.stdout, " 10.9.0.1: PFSYNCv6 CLR ST creatorid: a1a1a1a1\n")
+	received.want(t, received.stdout, " 10.9.0.3: PFSYNCv6 UPD ST REQ id: 0000000000000000 creatorid: 00000000\n")
+	sent.want(t, sent.stdout, " 10.9.0.1: PFSYNCv6 CLR ST creatorid: a1a1a1a1\n")
+	sent.end(t, 0, "pfsyncdump: 1 "+noOthers)
+
+	if err := received.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	received.end(t, 0, "pfsyncdump: 2 "+noOthers)
+}
+
+func TestCaptureOnTUN(t *testing.T) {
+	n := namespace(t, "tun")
+	var tun *water.Interface
+	err := n.Do(func() (err error) {
+		tun, err = water.New(water.Config{
+			DeviceType: water.TUN, PlatformSpecificParams: water.PlatformSpecificParams{Name: "pfsync0"},
+		})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tun.Close()
+	ip(t, n, "link", "set", "pfsync0", "up")
+	p := start(t, n, "-i", "pfsync0", "-v", "-c", "1")
+	if _, err := tun.Write(corpus.Frames(t, "openbsd80-clear-all.pcap")[0].IP()); err != nil {
+		t.Fatal(err)
+	}
+	p.want(t, p.stdout, " 10.9.0.1 > 224.0.0.240: PFSYNCv6 len 44\n")
+	p.want(t, p.stdout, "    act CLR ST count 1\n")
+	p.want(t, p.stdout, "\tcreatorid: a1a1a1a1\n")
+	p.end(t, 0, "pfsyncdump: 1 "+noOthers)
+}
+
+func TestInterfaceThatGoesAway(t *testing.T) {
+	n := namespace(t, "gone")
+	ip(t, n, "link", "add", "sis2", "type", "veth", "peer", "name", "other")
+	ip(t, n, "link", "set", "sis2", "up")
+	p := start(t, n, "-i", "sis2")
+	ip(t, n, "link", "del", "sis2")
+	p.end(t, 1, "pfsyncdump: 0 "+noOthers+"pfsyncdump: sis2: the interface is down or gone\n")
+}

@@ -1,0 +1,96 @@
+package wire
+
+import (
+	"fmt"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+)
+
+// Message is any message, to be reused from one to the next. Action tells which
+// field is the one; the others are left as they were.
+type Message struct {
+	Action Action
+	State  pfstate.State // ActIns, ActUpd, ActDel
+	UpdC   UpdC
+	ID     pfstate.ID // ActInsAck, ActUpdReq, ActDelC
+	Clr    Clr
+	Bus    Bus
+	TDB    TDB // ActTDB, ActOldTDB
+}
+
+// Parse reads one message of any known action into x. Errors: ErrAction,
+// ErrShort, ErrValue. With ErrValue the rest of the message has been read all the same.
+func (d Dialect) Parse(a Action, m []byte, x *Message) error {
+	if !a.Known() {
+		return fmt.Errorf("action %d: %w", uint8(a), ErrAction)
+	}
+	if err := long(m, a, actions[a].size); err != nil {
+		return err
+	}
+	x.Action = a
+	return actions[a].parse(d, m, x)
+}
+
+// Append appends the message that x.Action names; nothing if that is not Known.
+func (d Dialect) Append(b []byte, x *Message) []byte {
+	if !x.Action.Known() {
+		return b
+	}
+	return actions[x.Action].append(d, b, x)
+}
+
+// long checks that m holds a message of a, of that size.
+func long(m []byte, a Action, size int) error {
+	if len(m) < size {
+		return fmt.Errorf("%v: %w: %d of %d bytes", a, ErrShort, len(m), size)
+	}
+	return nil
+}
+
+// The rows of the table of actions.
+
+func parseState(d Dialect, m []byte, x *Message) error { return ParseState(d, m, &x.State) }
+
+func appendState(d Dialect, b []byte, x *Message) []byte { return AppendState(d, b, &x.State) }
+
+func parseUpdC(_ Dialect, m []byte, x *Message) (err error) {
+	x.UpdC, err = ParseUpdC(m)
+	return err
+}
+
+func appendUpdC(_ Dialect, b []byte, x *Message) []byte { return x.UpdC.Append(b) }
+
+func parseID(_ Dialect, m []byte, x *Message) (err error) {
+	x.ID, err = ParseID(m)
+	return err
+}
+
+func appendID(_ Dialect, b []byte, x *Message) []byte { return AppendID(b, x.ID) }
+
+func parseClr(_ Dialect, m []byte, x *Message) (err error) {
+	x.Clr, err = ParseClr(m)
+	return err
+}
+
+func appendClr(_ Dialect, b []byte, x *Message) []byte { return x.Clr.Append(b) }
+
+func parseBus(_ Dialect, m []byte, x *Message) (err error) {
+	x.Bus, err = ParseBus(m)
+	return err
+}
+
+func appendBus(_ Dialect, b []byte, x *Message) []byte { return x.Bus.Append(b) }
+
+func parseTDB(_ Dialect, m []byte, x *Message) (err error) {
+	x.TDB, err = ParseTDB(m)
+	return err
+}
+
+func appendTDB(_ Dialect, b []byte, x *Message) []byte { return x.TDB.Append(b) }
+
+func parseOldTDB(_ Dialect, m []byte, x *Message) (err error) {
+	x.TDB, err = ParseOldTDB(m)
+	return err
+}
+
+func appendOldTDB(_ Dialect, b []byte, x *Message) []byte { return x.TDB.AppendOld(b) }

@@ -1,0 +1,80 @@
+package pfsyncprint
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/wire/pfsynclayer"
+)
+
+// Link types beyond gopacket's names.
+const (
+	linkRawBSD     layers.LinkType = 12 // DLT_RAW
+	linkRawOpenBSD layers.LinkType = 14 // DLT_RAW of OpenBSD
+	linkSLL2       layers.LinkType = 20 // LINKTYPE_LINUX_SLL2, 276: gopacket keeps eight bits of it
+
+	sll2Len = 20
+)
+
+// CheckLink returns an error for a link type that a Printer cannot read.
+func CheckLink(link layers.LinkType) error {
+	switch link {
+	case layers.LinkTypeEthernet, layers.LinkTypeRaw, linkRawBSD, linkRawOpenBSD, layers.LinkTypeIPv4, layers.LinkTypeIPv6,
+		layers.LinkTypeLinuxSLL, linkSLL2, layers.LinkTypeNull, layers.LinkTypeLoop,
+		pfsynclayer.LinkTypePFSync, pfsynclayer.LinkTypePFSyncOpenBSD, pfsynclayer.LinkTypePFSyncFreeBSD:
+		return nil
+	}
+	return fmt.Errorf("link type %d is not one that carries pfsync: Ethernet, raw IP, Linux cooked or PFSYNC expected", uint8(link))
+}
+
+// datagram is what a frame holds of pfsync.
+type datagram struct {
+	src, dst netip.Addr // invalid without IP header
+	payload  []byte
+	fragment bool
+	cut      bool // the capture does not have all of it
+}
+
+// find looks for pfsync in a frame.
+func find(link layers.LinkType, data []byte, cut bool) (d datagram, ok bool) {
+	switch link {
+	case linkRawBSD, linkRawOpenBSD, layers.LinkTypeIPv4, layers.LinkTypeIPv6:
+		link = layers.LinkTypeRaw
+	case linkSLL2:
+		if len(data) < sll2Len {
+			return d, false
+		}
+		link, data = layers.LinkTypeRaw, data[sll2Len:]
+	case pfsynclayer.LinkTypePFSync, pfsynclayer.LinkTypePFSyncOpenBSD, pfsynclayer.LinkTypePFSyncFreeBSD:
+		if len(data) == 0 || data[0]>>4 == 0 { // no IP header: the first byte is pfsync's version
+			return datagram{payload: data, cut: cut}, true
+		}
+		link = layers.LinkTypeRaw
+	}
+	packet := gopacket.NewPacket(data, link, gopacket.DecodeOptions{Lazy: true, NoCopy: true})
+	switch ip := packet.NetworkLayer().(type) {
+	case *layers.IPv4:
+		if ip.Protocol != pfstate.ProtoPFSync {
+			return d, false
+		}
+		d.fragment = ip.FragOffset != 0 || ip.Flags&layers.IPv4MoreFragments != 0
+		d.src, _ = netip.AddrFromSlice(ip.SrcIP)
+		d.dst, _ = netip.AddrFromSlice(ip.DstIP)
+		d.payload = ip.Payload
+	case *layers.IPv6:
+		if ip.NextHeader != pfstate.ProtoPFSync {
+			return d, false
+		}
+		d.src, _ = netip.AddrFromSlice(ip.SrcIP)
+		d.dst, _ = netip.AddrFromSlice(ip.DstIP)
+		d.payload = ip.Payload
+	default:
+		return d, false
+	}
+	d.cut = cut
+	return d, true
+}

@@ -1,0 +1,96 @@
+package pfsyncprint_test
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pfsync-linux/pfsync/sync/wire/pfsyncprint"
+	"github.com/pfsync-linux/pfsync/test/corpus"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func TestCapturesPrintAsTheirGoldenFiles(t *testing.T) {
+	levels := []string{"0", "v", "vv", "vvv"}
+	for _, name := range corpus.Captures(t) {
+		for verbose, level := range levels {
+			if level == "vv" { // all of it is in vvv
+				continue
+			}
+			t.Run(name+"/"+level, func(t *testing.T) {
+				var got bytes.Buffer
+				p := pfsyncprint.New(&got, verbose, time.UTC)
+				frames := corpus.Frames(t, name)
+				for _, f := range frames {
+					if err := p.Frame(f.Time, f.Link, f.Data, false); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if c := p.Counts(); c != (pfsyncprint.Counts{Packets: uint64(len(frames))}) {
+					t.Errorf("%d frames counted as %v", len(frames), c)
+				}
+				file := filepath.Join("../../../test/corpus", strings.TrimSuffix(name, "pcap")+level+".golden")
+				if *update {
+					if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+						t.Fatal(err)
+					}
+				}
+				want, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if diff := cmp.Diff(string(want), got.String()); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", file, diff)
+				}
+			})
+		}
+	}
+}
+
+// vv is OpenBSD's level with the ids.
+func TestVerbosity2HasIDs(t *testing.T) {
+	var v, vv bytes.Buffer
+	f := corpus.Frames(t, "openbsd80-nat.pcap")[0]
+	for verbose, w := range map[int]*bytes.Buffer{1: &v, 2: &vv} {
+		if err := pfsyncprint.New(w, verbose, time.UTC).Frame(f.Time, f.Link, f.Data, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var without strings.Builder
+	ids := 0
+	for line := range strings.Lines(vv.String()) {
+		if strings.HasPrefix(line, "   id: ") {
+			ids++
+			continue
+		}
+		without.WriteString(line)
+	}
+	if ids != 2 {
+		t.Errorf("%d ids, want 2", ids)
+	}
+	if diff := cmp.Diff(v.String(), without.String()); diff != "" {
+		t.Errorf("-v and -vv without ids (-v +vv):\n%s", diff)
+	}
+}
+
+func ExamplePrinter() {
+	p := pfsyncprint.New(os.Stdout, 0, time.UTC)
+	frame := append([]byte{0x45, 0x10, 0, 56, 0, 0, 0x40, 0, 255, 240, 0, 0, 10, 9, 0, 3, 224, 0, 0, 240},
+		append([]byte{6, 0, 0, 36, 19: 0}, append([]byte{5, 3, 0, 1}, make([]byte, 12)...)...)...)
+	at := time.Date(2026, 11, 21, 12, 1, 30, 102e3, time.UTC)
+	if err := p.Frame(at, 101, frame, false); err != nil {
+		fmt.Println(err)
+	}
+	fmt.Println(p.Counts())
+	// Output:
+	// 12:01:30.000102 10.9.0.3: PFSYNCv6 UPD ST REQ id: 0000000000000000 creatorid: 00000000
+	// 1 packets (0 of another version, 0 malformed, 0 cut off by the capture), 0 not pfsync
+}

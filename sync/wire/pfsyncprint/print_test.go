@@ -1,0 +1,241 @@
+package pfsyncprint_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/gopacket/layers"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/wire"
+	"github.com/pfsync-linux/pfsync/sync/wire/pfsyncprint"
+	"github.com/pfsync-linux/pfsync/test/corpus"
+)
+
+var at = time.Date(2026, 11, 21, 12, 1, 7, 104512e3, time.UTC)
+
+// ip puts an IPv4 header in front of a payload.
+func ip(payload []byte) []byte {
+	h := []byte{0x45, 0x10, 0, 0, 0, 0, 0x40, 0, 255, 240, 0, 0, 10, 9, 0, 1, 224, 0, 0, 240}
+	binary.BigEndian.PutUint16(h[2:], uint16(len(h)+len(payload)))
+	return append(h, payload...)
+}
+
+// packet is a pfsync packet with these sections.
+func packet(sections ...byte) []byte {
+	return append(wire.Header{Version: 6, Len: uint16(wire.HeaderLen + len(sections))}.Append(nil), sections...)
+}
+
+func printed(t *testing.T, verbose int, link layers.LinkType, cut bool, data []byte) (string, pfsyncprint.Counts) {
+	t.Helper()
+	var b bytes.Buffer
+	p := pfsyncprint.New(&b, verbose, time.UTC)
+	if err := p.Frame(at, link, data, cut); err != nil {
+		t.Fatal(err)
+	}
+	return b.String(), p.Counts()
+}
+
+func TestPacketsThatAreNotAsTheyShouldBe(t *testing.T) {
+	id := []byte{0, 0, 0, 0, 0, 0, 1, 1, 0xc0, 0xff, 0xee, 1}
+	del := append([]byte{7, 3, 0, 1}, id...)
+	s := pfstate.Default()
+	s.ID, s.Timeout = pfstate.ID{State: 0x101, Creator: 0xc0ffee01}, 77
+	badState := append([]byte{13, 66, 0, 1}, wire.AppendState(wire.OpenBSD6, nil, &s)...)
+	fragment := ip(packet(del...))
+	fragment[6] = 0x20
+	malformed := pfsyncprint.Counts{Packets: 1, Malformed: 1}
+	for _, c := range []struct {
+		name    string
+		data    []byte
+		cut     bool
+		want    string // %s is the time
+		verbose string // with -v
+		counts  pfsyncprint.Counts
+	}{
+		{
+			name: "no messages", data: ip(packet()), counts: pfsyncprint.Counts{Packets: 1},
+			want:    "10.9.0.1: PFSYNCv6 no messages\n",
+			verbose: "10.9.0.1 > 224.0.0.240: PFSYNCv6 len 20\n",
+		}, {
+			name: "trailer", data: ip(append(packet(del...), 1, 2, 3)), counts: pfsyncprint.Counts{Packets: 1},
+			want: "10.9.0.1: PFSYNCv6 DEL ST COMP id: 0000000000000101 creatorid: c0ffee01\n",
+			verbose: "10.9.0.1 > 224.0.0.240: PFSYNCv6 len 36\n    act DEL ST COMP count 1\n" +
+				"\tid: 0000000000000101 creatorid: c0ffee01\n    3 bytes behind the packet\n",
+		}, {
+			name: "too short", data: ip(packet()[:19]), counts: malformed,
+			want:    "10.9.0.1: PFSYNC malformed: header: too short: 19 of 20 bytes\n",
+			verbose: "10.9.0.1 > 224.0.0.240: PFSYNC\n    malformed: header: too short: 19 of 20 bytes\n",
+		}, {
+			name: "FreeBSD", data: ip(append([]byte{5}, packet(del...)[1:]...)),
+			counts:  pfsyncprint.Counts{Packets: 1, OtherVersion: 1},
+			want:    "10.9.0.1: PFSYNCv5 len 36\n",
+			verbose: "10.9.0.1 > 224.0.0.240: PFSYNCv5 len 36\n",
+		}, {
+			name: "header too long", data: ip(packet(del...)[:30]), counts: malformed,
+			want:    "10.9.0.1: PFSYNCv6 malformed: header: length does not fit: says 36 bytes, packet has 30\n",
+			verbose: "10.9.0.1 > 224.0.0.240: PFSYNCv6 len 36\n    malformed: header: length does not fit: says 36 bytes, packet has 30\n",
+		}, {
+			name: "cut off in the second message", cut: true, data: ip(packet(append([]byte{7, 3, 0, 2}, append(id, id...)...)...))[:20+20+4+12+5],
+			counts: pfsyncprint.Counts{Packets: 1, Cut: 1},
+			want: "10.9.0.1: PFSYNCv6 DEL ST COMP id: 0000000000000101 creatorid: c0ffee01\n" +
+				"%s10.9.0.1: PFSYNCv6 ... cut off by the capture\n",
+			verbose: "10.9.0.1 > 224.0.0.240: PFSYNCv6 len 48\n    act DEL ST COMP count 2\n" +
+				"\tid: 0000000000000101 creatorid: c0ffee01\n    ...\n",
+		}, {
+			name: "cut off in the header", cut: true, data: ip(packet(del...))[:30], counts: pfsyncprint.Counts{Packets: 1, Cut: 1},
+			want:    "10.9.0.1: PFSYNC ... cut off by the capture\n",
+			verbose: "10.9.0.1 > 224.0.0.240: PFSYNC\n    ...\n",
+		}, {
+			name: "section too long", data: ip(packet(append(del, 7, 3, 0, 9)...)), counts: malformed,
+			want: "10.9.0.1: PFSYNCv6 DEL ST COMP id: 0000000000000101 creatorid: c0ffee01\n" +
+				"%s10.9.0.1: PFSYNCv6 malformed: section DEL ST COMP: length does not fit: 9 messages of 12 bytes in 0 bytes\n",
+			verbose: "10.9.0.1 > 224.0.0.240: PFSYNCv6 len 40\n    act DEL ST COMP count 1\n\tid: 0000000000000101 creatorid: c0ffee01\n" +
+				"    malformed: section DEL ST COMP: length does not fit: 9 messages of 12 bytes in 0 bytes\n",
+		}, {
+			name: "unknown action", data: ip(packet(0x90, 1, 0, 2, 1, 1, 1, 1, 2, 2, 2, 2)), counts: pfsyncprint.Counts{Packets: 1},
+			want:    "10.9.0.1: PFSYNCv6 UNKNOWN id 144 skipped: 2 messages of 4 bytes\n",
+			verbose: "10.9.0.1 > 224.0.0.240: PFSYNCv6 len 32\n    act UNKNOWN id 144 count 2\n\tskipped: 2 messages of 4 bytes\n",
+		}, {
+			name: "bytes behind the last section", data: ip(packet(append(del, 9, 9)...)), counts: malformed,
+			want: "10.9.0.1: PFSYNCv6 DEL ST COMP id: 0000000000000101 creatorid: c0ffee01\n" +
+				"%s10.9.0.1: PFSYNCv6 malformed: 2 bytes behind the last section\n",
+			verbose: "10.9.0.1 > 224.0.0.240: PFSYNCv6 len 38\n    act DEL ST COMP count 1\n\tid: 0000000000000101 creatorid: c0ffee01\n" +
+				"    malformed: 2 bytes behind the last section\n",
+		}, {
+			name: "value refused", data: ip(packet(append(badState, del...)...)), counts: malformed,
+			want: "10.9.0.1: PFSYNCv6 INS ST id: 0000000000000101 creatorid: c0ffee01 malformed: timeout: invalid value 77\n" +
+				"%s10.9.0.1: PFSYNCv6 DEL ST COMP id: 0000000000000101 creatorid: c0ffee01\n",
+			verbose: "10.9.0.1 > 224.0.0.240: PFSYNCv6 len 304\n    act INS ST count 1\n" +
+				"\tid: 0000000000000101 creatorid: c0ffee01 malformed: timeout: invalid value 77\n" +
+				"    act DEL ST COMP count 1\n\tid: 0000000000000101 creatorid: c0ffee01\n",
+		}, {
+			name: "fragment", data: fragment, counts: malformed,
+			want:    "10.9.0.1: PFSYNC malformed: a fragment of an IP packet\n",
+			verbose: "10.9.0.1 > 224.0.0.240: PFSYNC\n    malformed: a fragment of an IP packet\n",
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for verbose, want := range []string{c.want, c.verbose} {
+				want = "%s" + want
+				got, counts := printed(t, verbose, layers.LinkTypeRaw, c.cut, c.data)
+				if diff := cmp.Diff(strings.ReplaceAll(want, "%s", "12:01:07.104512 "), got); diff != "" {
+					t.Errorf("verbosity %d (-want +got):\n%s", verbose, diff)
+				}
+				if counts != c.counts {
+					t.Errorf("verbosity %d: counts %+v, want %+v", verbose, counts, c.counts)
+				}
+			}
+		})
+	}
+}
+
+func TestMessagesThatTheCapturesLack(t *testing.T) {
+	var w wire.Writer
+	w.Reset(1480)
+	w.TDB(&wire.TDB{SPI: 0x1001, Replay: 16385, Bytes: 123456789012})
+	w.Message(&wire.Message{Action: wire.ActOldTDB, TDB: wire.TDB{SPI: 1, Replay: 2, Bytes: 3}})
+	w.Bus(wire.Bus{Creator: 1, EndTime: 3661 * time.Second, Status: 9})
+	w.Clr(wire.Clr{Creator: 1, IfName: pfstate.NewIfName("\x1b[2Jsis0\nx")})
+	want := `12:01:07.104512 10.9.0.1: PFSYNCv6 UPD TDB spi: 0x00001001 rpl: 16385 cur_bytes: 123456789012
+12:01:07.104512 10.9.0.1: PFSYNCv6 UPD TDB OLD spi: 0x00000001 rpl: 2 cur_bytes: 3
+12:01:07.104512 10.9.0.1: PFSYNCv6 BULK UPD STAT creatorid: 00000001 age: 01:01:01 status: UNKNOWN
+12:01:07.104512 10.9.0.1: PFSYNCv6 CLR ST creatorid: 00000001 interface: \x1b[2Jsis0\nx
+`
+	got, _ := printed(t, 0, layers.LinkTypeRaw, false, ip(w.Finish()))
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestLinkTypes(t *testing.T) {
+	payload := packet(append([]byte{7, 3, 0, 1}, make([]byte, 12)...)...)
+	datagram := ip(payload)
+	datagram6 := append([]byte{0x60, 0, 0, 0, 0, byte(len(payload)), 240, 255, 0xfe, 0x80, 23: 1, 24: 0xff, 25: 0x12, 39: 0xf0}, payload...)
+	vlan := append([]byte{1, 0, 0x5e, 0, 0, 0xf0, 2, 0, 0, 0, 0, 1, 0x81, 0, 0, 5, 8, 0}, datagram...)
+	sll := append([]byte{0, 2, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 8, 0}, datagram...)
+	sll2 := append([]byte{8, 0, 0, 0, 0, 0, 0, 2, 0, 1, 2, 6, 2, 0, 0, 0, 0, 1, 0, 0}, datagram...)
+	const v4, v6, none = "10.9.0.1: PFSYNCv6", "fe80::1: PFSYNCv6", "PFSYNCv6"
+	for _, c := range []struct {
+		name string
+		link layers.LinkType
+		data []byte
+		head string
+	}{
+		{"Ethernet with VLAN", 1, vlan, v4},
+		{"raw", 101, datagram, v4},
+		{"raw, IPv6", 101, datagram6, v6},
+		{"raw, DLT 12", 12, datagram, v4},
+		{"raw, DLT 14", 14, datagram, v4},
+		{"IPv4", 228, datagram, v4},
+		{"IPv6", 229, datagram6, v6},
+		{"Linux cooked", 113, sll, v4},
+		{"Linux cooked v2", 276 & 0xff, sll2, v4},
+		{"BSD loopback", 0, append([]byte{2, 0, 0, 0}, datagram...), v4},
+		{"PFSYNC with IP", 246, datagram, v4},
+		{"PFSYNC without IP", 246, payload, none},
+		{"PFSYNC of OpenBSD", 18, payload, none},
+		{"PFSYNC of FreeBSD", 121, payload, none},
+	} {
+		got, counts := printed(t, 0, c.link, false, c.data)
+		want := "12:01:07.104512 " + c.head + " DEL ST COMP id: 0000000000000000 creatorid: 00000000\n"
+		if got != want || counts != (pfsyncprint.Counts{Packets: 1}) {
+			t.Errorf("%s: %q, %v; want %q", c.name, got, counts, want)
+		}
+	}
+	for name, data := range map[string][]byte{
+		"nothing": {}, "half an IP header": datagram[:10], "half an IPv6 header": datagram6[:20],
+		"TCP": append([]byte{0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6}, make([]byte, 30)...),
+	} {
+		if got, counts := printed(t, 0, 101, false, data); got != "" || counts != (pfsyncprint.Counts{NotPFSync: 1}) {
+			t.Errorf("%s: %q, %+v", name, got, counts)
+		}
+	}
+	if got, counts := printed(t, 0, 20, false, sll2[:19]); got != "" || counts.NotPFSync != 1 {
+		t.Errorf("short cooked v2: %q, %+v", got, counts)
+	}
+	err := pfsyncprint.New(nil, 0, time.UTC).Frame(at, 105, datagram, false)
+	if want := "link type 105 is not one that carries pfsync: Ethernet, raw IP, Linux cooked or PFSYNC expected"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+type brokenPipe struct{}
+
+var errPipe = errors.New("broken pipe")
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, errPipe }
+
+func TestOutputErrors(t *testing.T) {
+	err := pfsyncprint.New(brokenPipe{}, 0, time.UTC).Frame(at, 101, ip(packet()), false)
+	if !errors.Is(err, errPipe) {
+		t.Errorf("error %v, want %v", err, errPipe)
+	}
+}
+
+// Whatever a frame holds: no panic, no control characters, and each packet is seen.
+func FuzzFrame(f *testing.F) {
+	for i, frame := range corpus.AllFrames(f) {
+		f.Add(uint8(frame.Link), i%2 == 0, frame.Data)
+		f.Add(uint8(246), false, frame.Payload())
+	}
+	f.Fuzz(func(t *testing.T, link uint8, cut bool, data []byte) {
+		if pfsyncprint.CheckLink(layers.LinkType(link)) != nil {
+			return
+		}
+		for verbose := range 4 {
+			got, counts := printed(t, verbose, layers.LinkType(link), cut, data)
+			if (got == "") != (counts.Packets == 0) {
+				t.Fatalf("printed %q, counted %v", got, counts)
+			}
+			if i := strings.IndexFunc(got, func(r rune) bool { return r < ' ' && r != '\n' && r != '\t' || r > '~' }); i >= 0 {
+				t.Fatalf("byte %#x in %q", got[i], got)
+			}
+		}
+	})
+}
