@@ -1,0 +1,169 @@
+package ifwatch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/pfsync-linux/pfsync/sync/link/ifwatch"
+	"github.com/pfsync-linux/pfsync/test/lab"
+)
+
+func newNS(t *testing.T) *lab.NS {
+	t.Helper()
+	ns, err := lab.NewNS(fmt.Sprintf("pfs-ifwatch-%d", os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := ns.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return ns
+}
+
+// batch runs lines of ip(8) in ns.
+func batch(t *testing.T, ns *lab.NS, lines ...string) {
+	t.Helper()
+	file := t.TempDir() + "/batch"
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ns.Run(t.Context(), "ip", "-batch", file); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestQuery(t *testing.T) {
+	ns := newNS(t)
+	batch(t, ns,
+		"link add eth9 index 42 mtu 1400 type veth peer name far",
+		"addr add 192.0.2.1/24 dev eth9", "addr add 192.0.2.9/32 dev eth9 scope host",
+		"link set eth9 up")
+	q, err := ifwatch.OpenQuery(ns.Fd())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer q.Close()
+	want := ifwatch.Interface{
+		Name: "eth9", Index: 42, MTU: 1400, Up: true, Multicast: true,
+		IPv4: []ifwatch.Address{
+			{Prefix: netip.MustParsePrefix("192.0.2.9/32"), HostScope: true},
+			{Prefix: netip.MustParsePrefix("192.0.2.1/24")},
+		},
+	}
+	same := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+	got, err := q.ByName("eth9")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, same); diff != "" {
+		t.Errorf("ByName (-want +got):\n%s", diff)
+	}
+	batch(t, ns, "link set far up")
+	want.Running = true
+	if got, err = q.ByIndex(42); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got, same); diff != "" {
+		t.Errorf("ByIndex with the far end up (-want +got):\n%s", diff)
+	}
+	if lo, err := q.ByName("lo"); err != nil || !lo.Loopback {
+		t.Errorf("lo: %+v, %v", lo, err)
+	}
+	if _, err := q.ByName("eth8"); !errors.Is(err, ifwatch.ErrNoInterface) {
+		t.Errorf("unknown name: %v", err)
+	}
+	if _, err := q.ByIndex(4711); !errors.Is(err, ifwatch.ErrNoInterface) {
+		t.Errorf("unknown index: %v", err)
+	}
+}
+
+// watch runs a subscription and returns a function that waits for an event.
+func watch(t *testing.T, e *ifwatch.Events) (await func(ifwatch.Event)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	out, ended := make(chan ifwatch.Event), make(chan error, 1)
+	go func() { ended <- e.Run(ctx, out) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return func(want ifwatch.Event) {
+		t.Helper()
+		timeout := time.After(20 * time.Second)
+		for {
+			select {
+			case got := <-out:
+				if got == want {
+					return
+				}
+			case <-timeout:
+				t.Fatalf("no event %+v", want)
+			}
+		}
+	}
+}
+
+func TestEvents(t *testing.T) {
+	ns := newNS(t)
+	e, err := ifwatch.Subscribe(ns.Fd())
+	if err != nil {
+		t.Fatal(err)
+	}
+	await := watch(t, e)
+	batch(t, ns, "link add eth9 index 42 type veth peer name far index 43")
+	await(ifwatch.Event{Index: 43})
+	await(ifwatch.Event{Index: 42})
+	batch(t, ns, "addr add 192.0.2.1/24 dev eth9")
+	await(ifwatch.Event{Index: 42})
+	batch(t, ns, "link del eth9")
+	await(ifwatch.Event{Index: 42, Gone: true})
+}
+
+// More happens than the socket can hold: that is told, and what follows is heard.
+func TestLostEventsAreTold(t *testing.T) {
+	ns := newNS(t)
+	e, err := ifwatch.Subscribe(ns.Fd())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := []string{"link add eth9 index 42 type veth peer name far"}
+	for range 2000 {
+		lines = append(lines, "addr add 192.0.2.1/24 dev eth9", "addr del 192.0.2.1/24 dev eth9")
+	}
+	batch(t, ns, lines...)
+	await := watch(t, e)
+	await(ifwatch.Event{})
+	batch(t, ns, "link del eth9")
+	await(ifwatch.Event{Index: 42, Gone: true})
+}
+
+func TestRunAgain(t *testing.T) {
+	ns := newNS(t)
+	e, err := ifwatch.Subscribe(ns.Fd())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := e.Run(ctx, make(chan ifwatch.Event)); err != nil {
+		t.Fatalf("with an ended context: %v", err)
+	}
+	await := watch(t, e)
+	batch(t, ns, "link add eth9 index 42 type veth peer name far")
+	await(ifwatch.Event{Index: 42})
+}
