@@ -1,0 +1,179 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/wire"
+)
+
+// bulkState is how far our request for the peers' whole table has come
+// (OpenBSD if_pfsync.c, struct pfsync_bulk).
+type bulkState uint8
+
+const (
+	bulkNone    bulkState = iota // pfsync0 is down
+	bulkStarted                  // up, waiting for the sync link
+	bulkSent                     // asked, no answer yet
+	bulkRunning                  // the answer is coming in
+	bulkIdle                     // done, or given up
+)
+
+var bulkNames = [...]string{"none", "start", "sent", "bulk", "done"}
+
+// bulkInput is what moves a bulk request on.
+type bulkInput uint8
+
+const (
+	bulkUp        bulkInput = iota // pfsync0 went up
+	bulkDown                       // pfsync0 went down
+	bulkLinkUp                     // the sync link became usable
+	bulkNoSyncdev                  // there is no syncdev any more
+	bulkTimeout
+	bulkStart // BUS start came
+	bulkEnd   // BUS end came
+	bulkAgain // somebody wants it once more
+
+	numBulkInputs
+)
+
+// Times and tries of OpenBSD if_pfsync.c. An answer that stops coming is asked
+// for again after bulkSilence, long before the bound that pf has.
+const (
+	bulkLinkWait   = 30 * time.Second
+	bulkAnswerWait = 2 * time.Second
+	bulkSilence    = 5 * time.Second
+	bulkTriesMax   = 12
+	bulkRetryAfter = 30 * time.Second // a failed request is repeated when a peer is heard
+)
+
+type bulk struct {
+	state  bulkState
+	timer  *time.Timer
+	tries  int
+	ok     bool // the last request was answered to its end
+	since  time.Duration
+	until  time.Duration // pf's bound for the whole answer
+	heard  time.Duration
+}
+
+// bulkSteps is the state machine: what is done on an input in a state. What is
+// not listed has no effect.
+var bulkSteps = [...][numBulkInputs]func(*Engine){
+	bulkNone:    {bulkUp: (*Engine).bulkWaitLink},
+	bulkStarted: {bulkDown: (*Engine).bulkStop, bulkLinkUp: (*Engine).bulkAsk, bulkTimeout: (*Engine).bulkGiveUp, bulkStart: (*Engine).bulkReceive},
+	bulkSent: {
+		bulkDown: (*Engine).bulkStop, bulkLinkUp: (*Engine).bulkAsk, bulkNoSyncdev: (*Engine).bulkWaitLink, bulkTimeout: (*Engine).bulkTry,
+		// A peer without states may answer with a bare end (OpenBSD does).
+		bulkStart: (*Engine).bulkReceive, bulkEnd: (*Engine).bulkFinish, bulkAgain: (*Engine).bulkAsk,
+	},
+	bulkRunning: {
+		bulkDown: (*Engine).bulkStop, bulkLinkUp: (*Engine).bulkAsk, bulkNoSyncdev: (*Engine).bulkWaitLink, bulkTimeout: (*Engine).bulkLate,
+		bulkStart: (*Engine).bulkReceive, bulkEnd: (*Engine).bulkFinish,
+	},
+	bulkIdle: {bulkDown: (*Engine).bulkStop, bulkLinkUp: (*Engine).bulkAsk, bulkNoSyncdev: (*Engine).bulkWaitLink, bulkAgain: (*Engine).bulkAsk},
+}
+
+func (e *Engine) bulkEvent(in bulkInput) {
+	if step := bulkSteps[e.bulk.state][in]; step != nil {
+		step(e)
+	}
+}
+
+// bulkWaitLink waits for a usable sync link.
+func (e *Engine) bulkWaitLink() {
+	e.bulk.state, e.bulk.ok = bulkStarted, false
+	e.bulk.timer.Reset(bulkLinkWait)
+}
+
+// bulkAsk begins a request with all its tries.
+func (e *Engine) bulkAsk() {
+	e.bulk.tries, e.bulk.ok, e.bulk.since = 0, false, e.now
+	e.counters.add(bulkRequested)
+	e.bulkTry()
+}
+
+// bulkTry asks, as long as tries are left.
+func (e *Engine) bulkTry() {
+	if e.bulk.tries >= bulkTriesMax {
+		e.bulkGiveUp()
+		return
+	}
+	e.bulk.tries++
+	e.bulk.state = bulkSent
+	e.bulk.timer.Reset(bulkAnswerWait)
+	e.sendAlone(wire.ActUpdReq, func(w *wire.Writer) bool { return w.ID(wire.ActUpdReq, pfstate.ID{}) })
+}
+
+// bulkReceive notes that the answer has begun.
+func (e *Engine) bulkReceive() {
+	e.bulk.state = bulkRunning
+	e.bulk.until = e.now + e.bulkBound()
+	e.bulk.heard = e.now
+	e.bulk.timer.Reset(bulkSilence)
+}
+
+// bulkBound is pf's: four times what its own answer would take at 20 ms a packet.
+func (e *Engine) bulkBound() time.Duration {
+	packets := e.cfg.StateLimit / max(1, (e.settings.MTU-ipHeaderLen-wire.HeaderLen)/wire.StateLen)
+	return 4 * time.Second * time.Duration(max(1, packets/50))
+}
+
+// bulkProgress notes that a part of the answer came.
+func (e *Engine) bulkProgress() {
+	if e.bulk.state == bulkRunning {
+		e.bulk.heard = e.now
+	}
+}
+
+// bulkLate asks again when nothing came for a while, or it takes too long in all.
+func (e *Engine) bulkLate() {
+	if quiet := e.now - e.bulk.heard; quiet < bulkSilence && e.now < e.bulk.until {
+		e.bulk.timer.Reset(bulkSilence - quiet)
+		return
+	}
+	e.bulkTry()
+}
+
+func (e *Engine) bulkFinish() {
+	e.counters.add(bulkDone)
+	e.log.Info("bulk update received", "states", e.states.count[imported], "took", e.now-e.bulk.since, "tries", e.bulk.tries)
+	e.bulkEnded(true)
+}
+
+func (e *Engine) bulkGiveUp() {
+	e.counters.add(bulkFailed)
+	e.log.Warn("bulk update given up: no peer answered; it is asked for again when one is heard", "tries", e.bulk.tries)
+	e.bulkEnded(false)
+}
+
+// bulkEnded leaves the request, and offers the peers what none of them claimed.
+func (e *Engine) bulkEnded(ok bool) {
+	e.bulk.state, e.bulk.ok, e.bulk.since = bulkIdle, ok, e.now
+	e.bulk.timer.Stop()
+	for i := range e.states.records {
+		i := slot(i)
+		if r := e.states.at(i); e.states.used(i) && r.origin != imported && !r.claimed && r.queue == queueNone {
+			e.queueInsert(i)
+		}
+	}
+}
+
+func (e *Engine) bulkStop() {
+	e.bulk.state, e.bulk.ok = bulkNone, false
+	e.bulk.timer.Stop()
+}
+
+// retryBulk repeats a request that failed, once a peer has been heard since.
+func (e *Engine) retryBulk() {
+	b := &e.bulk
+	if b.state != bulkIdle || b.ok || !e.running() || e.now-b.since < bulkRetryAfter {
+		return
+	}
+	for _, p := range e.peers {
+		if p.heard > b.since {
+			e.bulkEvent(bulkAgain)
+			return
+		}
+	}
+}

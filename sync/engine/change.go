@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"errors"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+)
+
+// changed handles one change of the table.
+func (e *Engine) changed(c *pfstate.Change) {
+	switch c.Kind {
+	case pfstate.Created, pfstate.Updated:
+		e.moved(c)
+	case pfstate.Deleted:
+		e.ended(c)
+	case pfstate.Seen:
+		e.seen(c)
+	case pfstate.Absent:
+		if i := e.find(&c.State); i != 0 {
+			e.end(i)
+		}
+	case pfstate.DumpBegin:
+		e.dump.begin()
+	case pfstate.DumpEnd:
+		e.dumpEnded(c.Err)
+	case pfstate.Overrun:
+		e.counters.add(tableOverruns)
+		e.log.Warn("changes of the state table were lost, reading it anew", "err", c.Err)
+		e.startDump()
+	case pfstate.Applied:
+		e.applied(c)
+	case pfstate.Refused:
+		e.refused(c)
+	}
+}
+
+// find returns the record of the connection that s is.
+func (e *Engine) find(s *pfstate.State) slot { return e.states.byFlow[flowOf(s)] }
+
+// moved takes what traffic made of a state: a new one, or progress.
+func (e *Engine) moved(c *pfstate.Change) {
+	i := e.find(&c.State)
+	if i != 0 {
+		if r := e.states.at(i); r.origin != imported && r.id != c.State.ID {
+			// The end of its predecessor was lost.
+			e.counters.add(tableLost)
+			e.end(i)
+			i = 0
+		}
+	}
+	if i == 0 {
+		i = e.states.add(&c.State, local, e.now)
+		r := e.states.at(i)
+		r.ref, r.carrier, r.generation = c.Ref, true, e.dump.generation
+		e.graves.dig(r.id)
+		e.queueInsert(i)
+		return
+	}
+	e.progress(i, c)
+	e.updateEvent(i)
+}
+
+// progress writes what the table says of a known state into its record.
+func (e *Engine) progress(i slot, c *pfstate.Change) {
+	r := e.states.at(i)
+	r.ref, r.carrier, r.absent, r.generation = c.Ref, true, false, e.dump.generation
+	// Sequence numbers came from a peer that knows them; this table does not.
+	r.src.State, r.src.WScale = c.State.Src.State, c.State.Src.WScale
+	r.dst.State, r.dst.WScale = c.State.Dst.State, c.State.Dst.WScale
+	r.timeout = c.State.Timeout
+	r.learn(&c.State, e.now)
+}
+
+// ended takes a state out that the table has no more.
+func (e *Engine) ended(c *pfstate.Change) {
+	i := e.find(&c.State)
+	if i == 0 {
+		return
+	}
+	r := e.states.at(i)
+	if r.ref != 0 && c.Ref != 0 && r.ref != c.Ref {
+		return // of an earlier entry with the same keys
+	}
+	e.end(i)
+}
+
+// end forgets the state in i. The peers hear of it from the firewall that
+// carried its traffic: a copy that ran out here may well live there.
+func (e *Engine) end(i slot) {
+	r := e.states.at(i)
+	id, carrier, unheard := r.id, r.carrier, r.queue == queueIns
+	e.forget(i)
+	switch {
+	case !carrier:
+		e.counters.add(copiesExpired)
+	default:
+		e.graves.bury(id)
+		if !unheard {
+			e.queueDelete(id)
+		}
+	}
+}
+
+// forget drops the record in i without a word to the peers.
+func (e *Engine) forget(i slot) {
+	e.dump.ended(e.states.at(i).id)
+	e.states.remove(i)
+}
+
+// applied acknowledges a state whose sender waits for it.
+func (e *Engine) applied(c *pfstate.Change) {
+	if c.Op != pfstate.WriteInsert {
+		return
+	}
+	if i := e.find(&c.State); i != 0 && e.states.at(i).queue == queueNone {
+		e.enqueue(i, queueAck)
+		e.push = true
+	}
+}
+
+// refused deals with an order that the table did not carry out.
+func (e *Engine) refused(c *pfstate.Change) {
+	i := e.find(&c.State)
+	gone := errors.Is(c.Err, pfstate.ErrNoState)
+	if gone && c.Op == pfstate.WriteUpdate && i != 0 {
+		// It left the table unseen; what the peer says of it is newer.
+		e.counters.add(tableLost)
+		e.writeState(pfstate.WriteInsert, i, false)
+		return
+	}
+	e.counters.add(tableRefused)
+	switch {
+	case errors.Is(c.Err, pfstate.ErrTableFull):
+		e.counters.add(tableFull)
+	case errors.Is(c.Err, pfstate.ErrUnsupported):
+		e.counters.add(tableUnsupported)
+		if i != 0 {
+			e.states.at(i).absent = true
+		}
+		return
+	case errors.Is(c.Err, pfstate.ErrClash):
+		e.counters.add(tableClash)
+	}
+	e.log.Debug("state refused", "op", c.Op, "id", c.State.ID, "err", c.Err)
+	if c.Op == pfstate.WriteInsert && i != 0 {
+		e.counters.add(badState)
+		e.forget(i)
+	}
+}
+
+// writeState orders the table to bring the state in i to what the record says.
+func (e *Engine) writeState(kind pfstate.WriteKind, i slot, notify bool) {
+	r := e.states.at(i)
+	if r.shadow || r.absent && kind != pfstate.WriteInsert {
+		return
+	}
+	w := pfstate.Write{Kind: kind, Notify: notify, Ref: r.ref}
+	e.states.state(i, e.now, &w.State)
+	e.write(w)
+}

@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"github.com/pfsync-linux/pfsync/sync/wire"
+)
+
+// Counter is one counter under its stable name, with netstat's wording.
+type Counter struct {
+	Name, Help string
+	Value      uint64
+}
+
+// counter numbers the reasons for which something was counted. Each is a name in
+// the control API and in metrics.
+type counter uint8
+
+const (
+	inPackets counter = iota
+	badInterface
+	badTTL
+	shortHeader
+	badVersion
+	badAuth
+	badAction
+	badLength
+	badValue
+	stale
+	badState
+	outPackets
+	noMemory
+	outErrors
+
+	notRunning
+	ownPackets
+	ownCreator
+	foreignClear
+	skippedSections
+	duplicateFlow
+	buried
+	neverSynced
+	requestsLimited
+	requestsLost
+	tableOverruns
+	tableLost
+	tableRefused
+	tableFull
+	tableUnsupported
+	tableClash
+	copiesExpired
+	heldDeletes
+	refreshed
+	bulkRequested
+	bulkDone
+	bulkFailed
+	bulkServed
+	bulkRepeated
+
+	numCounters
+)
+
+var counterTable = [numCounters]struct{ name, help string }{
+	inPackets:    {"ipackets", "packets received (IPv4)"},
+	badInterface: {"badif", "packets discarded for bad interface"},
+	badTTL:       {"badttl", "packets discarded for bad ttl"},
+	shortHeader:  {"hdrops", "packets shorter than header"},
+	badVersion:   {"badver", "packets discarded for bad version"},
+	badAuth:      {"badauth", "packets discarded for bad HMAC"},
+	badAction:    {"badact", "packets discarded for bad action"},
+	badLength:    {"badlen", "packets discarded for short packet"},
+	badValue:     {"badval", "states discarded for bad values"},
+	stale:        {"stale", "stale states"},
+	badState:     {"badstate", "failed state lookup/inserts"},
+	outPackets:   {"opackets", "packets sent (IPv4)"},
+	noMemory:     {"onomem", "send failed due to mbuf memory error"},
+	outErrors:    {"oerrors", "send error"},
+
+	notRunning:       {"notrunning", "packets ignored while pfsync0 is down or has no syncdev"},
+	ownPackets:       {"ownpackets", "packets from our own address ignored"},
+	ownCreator:       {"owncreator", "packets of another firewall with our creatorid"},
+	foreignClear:     {"foreignclear", "requests of a peer to clear our own states ignored"},
+	skippedSections:  {"skipped", "sections of an unknown action stepped over"},
+	duplicateFlow:    {"duplicate", "states refused for a connection known under another id"},
+	buried:           {"buried", "states refused because they ended here a moment ago"},
+	neverSynced:      {"neversynced", "states of protocols that are never installed refused"},
+	requestsLimited:  {"reqlimited", "update requests not repeated within a second"},
+	requestsLost:     {"reqlost", "update requests not made because too many were outstanding"},
+	tableOverruns:    {"overruns", "times that changes of the state table were lost"},
+	tableLost:        {"resyncmended", "lost changes found by a dump of the state table"},
+	tableRefused:     {"tablerefused", "states refused by the state table"},
+	tableFull:        {"tablefull", "states refused because the state table is full"},
+	tableUnsupported: {"unsupported", "states that this system cannot express"},
+	tableClash:       {"clash", "states whose translated address is taken here"},
+	copiesExpired:    {"copiesexpired", "copies of a peer's states gone here without a word to the peers"},
+	heldDeletes:      {"deletesdropped", "deletes dropped because the sync link was down too long"},
+	refreshed:        {"refreshed", "updates sent because traffic had renewed a state's timeout"},
+	bulkRequested:    {"bulkrequests", "bulk updates requested"},
+	bulkDone:         {"bulkdone", "bulk updates received"},
+	bulkFailed:       {"bulkfailed", "bulk updates given up"},
+	bulkServed:       {"bulkserved", "bulk updates sent"},
+	bulkRepeated:     {"bulkrepeated", "bulk requests that came while one was being served"},
+}
+
+// counters is what the engine counts. Messages are counted by action.
+type counters struct {
+	n       [numCounters]uint64
+	in, out [wire.ActMax]uint64
+}
+
+func (c *counters) add(k counter) { c.n[k]++ }
+
+// list gives pf's counters first, in the order of netstat -s -p pfsync.
+func (c *counters) list() []Counter {
+	var all []Counter
+	for k, t := range counterTable {
+		all = append(all, Counter{t.name, t.help, c.n[k]})
+	}
+	for a := range wire.ActMax {
+		all = append(all,
+			Counter{"iacts." + a.String(), "messages received: " + a.String(), c.in[a]},
+			Counter{"oacts." + a.String(), "messages sent: " + a.String(), c.out[a]})
+	}
+	return all
+}

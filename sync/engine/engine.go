@@ -1,0 +1,256 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/link"
+	"github.com/pfsync-linux/pfsync/sync/wire"
+)
+
+// ErrStopped is returned to those who ask an engine that has ended.
+var ErrStopped = errors.New("engine has stopped")
+
+const (
+	flushBound  = time.Second     // nothing waits longer (OpenBSD if_pfsync.c)
+	fastBound   = 2 * time.Second // a state heard of within this is pushed, as in OpenBSD
+	sweepEvery  = 250 * time.Millisecond
+	paceEvery   = time.Millisecond
+	writesBound = 4096 // writes waiting for the table above which no packets are read
+)
+
+// Config is what an engine is made of. It does not change.
+type Config struct {
+	Creator    uint32 // host id, not 0
+	StateLimit int    // pf's `limit states`; bounds the bulk timeout. 0: 100000
+	Log        *slog.Logger
+}
+
+// Settings is what ifconfig sets.
+type Settings struct {
+	Up     bool
+	MTU    int // of pfsync0 or of the syncdev, whichever is less; counts the IP header
+	MaxUpd int
+	Defer  bool
+}
+
+// DefaultSettings are those of a pfsync0 just made.
+func DefaultSettings() Settings { return Settings{MTU: 1500, MaxUpd: 128} }
+
+// Engine syncs one table over one link. Its methods may be called from any
+// goroutine; Run owns all else.
+type Engine struct {
+	cfg   Config
+	log   *slog.Logger
+	table Table
+	link  Link
+	tap   Tap
+	ask   chan func()
+	done  chan struct{}
+
+	// Owned by Run.
+	settings  Settings
+	start     time.Time
+	now       time.Duration // since start, read once a turn
+	linkState link.Status
+	states    store
+	counters  counters
+	writes    []pfstate.Write // waiting for the table to take them
+	deletes   []pfstate.ID    // DEL_C to send
+	waiting   time.Duration   // when the oldest unsent message was queued; valid while queued
+	push      bool            // send now
+	out       packets
+	dump      dump
+	graves    graves
+	requests  requests
+	bulk      bulk
+	serving   walk // our answer to a bulk request
+	offering  walk // inherited states that no peer claimed
+	sweep     sweep
+	peers     peers
+	from      netip.Addr // sender of the packet being handled
+	pace      *time.Timer
+	pacing    bool
+}
+
+// New returns an engine; Run starts it.
+func New(cfg Config, table Table, l Link, tap Tap) *Engine {
+	if cfg.StateLimit == 0 {
+		cfg.StateLimit = 100000 // pf's default
+	}
+	e := &Engine{
+		cfg: cfg, log: cfg.Log, table: table, link: l, tap: tap,
+		ask: make(chan func(), 16), done: make(chan struct{}),
+		settings: DefaultSettings(), states: newStore(),
+	}
+	e.graves.reset()
+	e.requests.reset()
+	e.peers = make(peers)
+	return e
+}
+
+// Run works until ctx ends, sends what is pending, and returns. It first asks
+// the table for all it holds.
+func (e *Engine) Run(ctx context.Context) {
+	defer close(e.done)
+	e.start = time.Now()
+	e.bulk.timer = newStoppedTimer()
+	e.pace = newStoppedTimer()
+	sweepTimer := time.NewTicker(sweepEvery)
+	defer sweepTimer.Stop()
+	defer e.bulk.timer.Stop()
+	defer e.pace.Stop()
+	e.startDump()
+
+	for {
+		e.settle()
+		var writeTo chan<- []pfstate.Write
+		if len(e.writes) > 0 {
+			writeTo = e.table.Writes()
+		}
+		received := e.link.Received()
+		if len(e.writes) > writesBound {
+			received = nil // the socket's buffer holds them meanwhile
+		}
+		select {
+		case <-ctx.Done():
+			e.flush()
+			return
+		case writeTo <- e.writes:
+			e.writes = nil
+			e.tick()
+		case b := <-e.table.Changes():
+			e.tick()
+			for i := range b.Items {
+				e.changed(&b.Items[i])
+			}
+			b.Free()
+		case b := <-received:
+			e.tick()
+			for i := range b.Items {
+				e.receive(&b.Items[i])
+			}
+			b.Free()
+		case s := <-e.link.Statuses():
+			e.tick()
+			e.linkChanged(s)
+		case f := <-e.ask:
+			e.tick()
+			f()
+		case <-e.bulk.timer.C:
+			e.tick()
+			e.bulkEvent(bulkTimeout)
+		case <-e.pace.C:
+			e.tick()
+			e.pacing = false
+		case <-sweepTimer.C:
+			e.tick()
+			e.sweepTurn()
+		}
+	}
+}
+
+// tick reads the clock for this turn. It is never 0: that stands for never.
+func (e *Engine) tick() { e.now = max(1, time.Since(e.start)) }
+
+// settle ends a turn: what can leave leaves, once no input is waiting or a bound is reached.
+func (e *Engine) settle() {
+	busy := len(e.table.Changes()) > 0 || len(e.link.Received()) > 0 || len(e.ask) > 0
+	if e.pacing || !e.queued() && !e.walking() {
+		return
+	}
+	if busy && !e.push && !(e.queued() && e.now-e.waiting >= flushBound) {
+		return
+	}
+	if more := e.flush(); more || e.walking() {
+		e.pace.Reset(paceEvery)
+		e.pacing = true
+	}
+}
+
+func newStoppedTimer() *time.Timer {
+	t := time.NewTimer(time.Hour)
+	t.Stop()
+	return t
+}
+
+// do runs f in the goroutine of Run and waits for it.
+func (e *Engine) do(f func()) error {
+	ran := make(chan struct{})
+	select {
+	case e.ask <- func() { defer close(ran); f() }:
+	case <-e.done:
+		return ErrStopped
+	}
+	select {
+	case <-ran:
+		return nil
+	case <-e.done:
+		return ErrStopped
+	}
+}
+
+// Configure replaces the settings.
+func (e *Engine) Configure(s Settings) error {
+	return e.do(func() { e.configure(s) })
+}
+
+func (e *Engine) configure(s Settings) {
+	old := e.settings
+	e.settings = s
+	switch {
+	case s.Up && !old.Up:
+		e.bulkEvent(bulkUp)
+		if e.linkState.Up {
+			e.bulkEvent(bulkLinkUp)
+		}
+	case !s.Up && old.Up:
+		e.dropQueues()
+		e.serving, e.offering = walk{}, walk{}
+		e.bulkEvent(bulkDown)
+	}
+}
+
+// linkChanged follows the syncdev. A usable link leads to a bulk request.
+func (e *Engine) linkChanged(s link.Status) {
+	old := e.linkState
+	e.linkState = s
+	if s.Config.Syncdev != old.Config.Syncdev || s.Config.Syncpeer != old.Config.Syncpeer {
+		clear(e.peers)
+	}
+	if s.Up == old.Up && s.Config == old.Config {
+		return
+	}
+	switch {
+	case s.Up:
+		if e.settings.Up {
+			e.bulkEvent(bulkLinkUp)
+		}
+	case s.Config.Syncdev == "":
+		e.serving = walk{}
+		if e.settings.Up {
+			e.bulkEvent(bulkNoSyncdev)
+		}
+	default:
+		e.serving = walk{}
+	}
+}
+
+// running tells whether packets of peers are taken.
+func (e *Engine) running() bool { return e.settings.Up && e.linkState.Up }
+
+// write queues an order for the table.
+func (e *Engine) write(w pfstate.Write) { e.writes = append(e.writes, w) }
+
+// maxPayload is what fits behind the IP header.
+func (e *Engine) maxPayload() int {
+	mtu := e.settings.MTU
+	if m := e.linkState.MTU; m > 0 {
+		mtu = min(mtu, m)
+	}
+	return max(mtu-ipHeaderLen, wire.HeaderLen+wire.SubheaderLen+wire.StateLen)
+}

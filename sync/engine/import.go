@@ -1,0 +1,123 @@
+package engine
+
+import (
+	"net/netip"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/wire"
+)
+
+// importState takes over a state that a peer made. It reports whether it did.
+func (e *Engine) importState(s *pfstate.State) bool {
+	acknowledge := s.Flags&pfstate.FlagAck != 0
+	s.Flags &^= pfstate.FlagAck
+	switch {
+	case !installable(s):
+		e.counters.add(neverSynced)
+		return false
+	case e.graves.holds(s.ID):
+		e.counters.add(buried)
+		return false
+	}
+	var shadow bool
+	if i := e.find(s); i != 0 {
+		switch e.states.judge(i, s) {
+		case keepOurs:
+			e.counters.add(duplicateFlow)
+			return false
+		case adopt:
+			e.adopt(i, s)
+			return true
+		case keepBoth:
+			shadow = true
+		case replace:
+			e.forget(i)
+		}
+	}
+	i := e.states.add(s, imported, e.now)
+	r := e.states.at(i)
+	r.heard, r.generation, r.shadow, r.unsure = e.now, e.dump.generation, shadow, s.Expire == 0
+	e.writeState(pfstate.WriteInsert, i, acknowledge)
+	return true
+}
+
+// verdict says what becomes of a state whose connection is known under another id.
+type verdict uint8
+
+const (
+	keepOurs verdict = iota // the peer will come round to our id
+	adopt                   // call it as the peer does
+	replace                 // ours is of an earlier connection
+	keepBoth                // the two states of one connection through a pf: in and out
+)
+
+// judge compares the state in i with s, of the same connection and another id.
+// Every firewall judges alike, so all end up with one id.
+func (st *store) judge(i slot, s *pfstate.State) verdict {
+	r := st.at(i)
+	switch {
+	case r.origin == inherited && !r.claimed:
+		return adopt
+	case r.id.Creator == s.ID.Creator && r.direction != s.Direction:
+		return keepBoth
+	case r.id.Creator == s.ID.Creator:
+		return replace
+	case r.proto == pfstate.ProtoTCP && r.src.State >= pfstate.TCPFinWait2 && r.dst.State >= pfstate.TCPFinWait2:
+		return replace // as OpenBSD pf.c does
+	case less(s.ID, r.id):
+		return adopt
+	}
+	return keepOurs
+}
+
+func less(a, b pfstate.ID) bool {
+	if a.Creator != b.Creator {
+		return a.Creator < b.Creator
+	}
+	return a.State < b.State
+}
+
+// adopt calls the state in i by the peer's id and merges what the peer says.
+func (e *Engine) adopt(i slot, s *pfstate.State) {
+	e.states.unlink(i)
+	e.states.rename(i, s.ID, imported)
+	r := e.states.at(i)
+	r.claimed, r.carrier = true, false
+	e.known(i, s)
+}
+
+// known merges a full state into the record that has its id. A peer that
+// names other keys by it speaks of a successor.
+func (e *Engine) known(i slot, s *pfstate.State) {
+	r := e.states.at(i)
+	if !r.shadow && r.flow() != flowOf(s) {
+		e.removeFor(i)
+		e.importState(s)
+		return
+	}
+	r.claimed = true
+	if r.absent {
+		r.learn(s, e.now)
+		return
+	}
+	// Told on request or in bulk: no sign of traffic there, so ours may be fresher.
+	expire := max(r.expire(e.now), s.Expire)
+	e.merge(i, &wire.UpdC{ID: s.ID, Src: s.Src, Dst: s.Dst, Timeout: s.Timeout}, expire)
+}
+
+// installable refuses what must never be in a table because a peer says so:
+// the protocols of the firewalls themselves, and what never leaves a host.
+func installable(s *pfstate.State) bool {
+	switch s.Proto {
+	case pfstate.ProtoPFSync, pfstate.ProtoCARP, pfstate.ProtoIGMP:
+		return false
+	}
+	for _, k := range []*pfstate.Key{&s.Wire, &s.Stack} {
+		for _, a := range k.Addr {
+			if !a.IsValid() || a.IsLoopback() || a.IsUnspecified() || a == netip.IPv4Unspecified() {
+				return false
+			}
+		}
+	}
+	return true
+}

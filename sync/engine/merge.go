@@ -1,0 +1,51 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/wire"
+)
+
+// merge takes what a peer says of the state in i, side by side: a side that is
+// behind ours is stale and left out, and our better one goes back at once
+// (OpenBSD if_pfsync.c, pfsync_upd_tcp and pfsync_in_upd_c, rev 1.332). The state
+// lives on for expire; 0 begins a full period, however long the table has it.
+func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
+	r := e.states.at(i)
+	r.heard = e.now
+	isStale := staleOther
+	if r.proto == pfstate.ProtoTCP {
+		isStale = staleTCP
+	}
+	staleSides := 0
+	for _, side := range []struct{ ours, theirs *pfstate.Peer }{{&r.src, &u.Src}, {&r.dst, &u.Dst}} {
+		if isStale(side.ours, side.theirs) {
+			staleSides++
+		} else {
+			*side.ours = *side.theirs
+		}
+	}
+	if staleSides < 2 {
+		r.timeout = u.Timeout
+		if staleSides == 1 { // neither's class fits the sum; pf takes the peer's and is corrected later
+			r.timeout = pfstate.TimeoutOf(r.proto, r.src.State, r.dst.State)
+		}
+		r.learnt, r.lifetime, r.unsure = e.now, expire, expire == 0
+		e.writeState(pfstate.WriteUpdate, i, false)
+	}
+	if staleSides > 0 {
+		e.counters.add(stale)
+		e.updateEvent(i)
+	}
+}
+
+// staleTCP: behind in state, or in sequence within the same state. A local
+// synproxy state gives way to the connection proper.
+func staleTCP(ours, theirs *pfstate.Peer) bool {
+	proxy := ours.State >= pfstate.TCPProxySrc && theirs.State < pfstate.TCPProxySrc
+	return ours.State > theirs.State && !proxy ||
+		ours.State == theirs.State && int32(ours.SeqLo-theirs.SeqLo) > 0
+}
+
+func staleOther(ours, theirs *pfstate.Peer) bool { return ours.State > theirs.State }

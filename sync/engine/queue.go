@@ -1,0 +1,91 @@
+package engine
+
+import (
+	"github.com/pfsync-linux/pfsync/pfstate"
+)
+
+// heldDeletesMax bounds what is kept of ended states while the sync link is down.
+const heldDeletesMax = 1 << 20
+
+// queued reports whether a message waits.
+func (e *Engine) queued() bool {
+	if len(e.deletes) > 0 || len(e.requests.pending) > 0 {
+		return true
+	}
+	for q := range e.states.queues {
+		if e.states.queues[q].len > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// enqueue puts the state in i into queue q and notes when the queues stopped being empty.
+func (e *Engine) enqueue(i slot, q queueKind) {
+	if !e.queued() {
+		e.waiting = e.now
+	}
+	e.states.enqueue(i, q)
+}
+
+func (e *Engine) queueInsert(i slot) {
+	if e.settings.Up && e.states.at(i).flags&pfstate.FlagNoSync == 0 {
+		e.enqueue(i, queueIns)
+	}
+}
+
+func (e *Engine) queueDelete(id pfstate.ID) {
+	if !e.settings.Up {
+		return
+	}
+	if len(e.deletes) >= heldDeletesMax {
+		e.counters.add(heldDeletes)
+		return
+	}
+	if !e.queued() {
+		e.waiting = e.now
+	}
+	e.deletes = append(e.deletes, id)
+}
+
+// updateEvent follows pf's pfsync_update_state: OpenBSD if_pfsync.c.
+func (e *Engine) updateEvent(i slot) {
+	r := e.states.at(i)
+	if !e.settings.Up || r.flags&pfstate.FlagNoSync != 0 {
+		return
+	}
+	switch r.queue {
+	case queueNone, queueAck: // the update releases the peer's packet as well
+		e.enqueue(i, queueUpdC)
+	case queueUpdC, queueUpd:
+		if r.proto == pfstate.ProtoTCP {
+			r.updates++
+			if int(r.updates) >= max(1, e.settings.MaxUpd) {
+				e.push = true
+			}
+		}
+	}
+	if r.heard != 0 && e.now-r.heard < fastBound {
+		e.push = true
+	}
+}
+
+// updateRequested follows pf's pfsync_update_state_req.
+func (e *Engine) updateRequested(i slot) {
+	switch e.states.at(i).queue {
+	case queueNone, queueAck, queueUpdC:
+		e.enqueue(i, queueUpd)
+	}
+	e.push = true
+}
+
+// dropQueues forgets what is waiting; the states stay.
+func (e *Engine) dropQueues() {
+	for q := range e.states.queues {
+		for e.states.queues[q].head != 0 {
+			e.states.unlink(e.states.queues[q].head)
+		}
+	}
+	e.deletes = e.deletes[:0]
+	e.requests.pending = e.requests.pending[:0]
+}

@@ -1,0 +1,157 @@
+package engine
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+)
+
+// origin tells how a state came to be known here.
+type origin uint8
+
+const (
+	local     origin = iota // its creation was seen in the table
+	inherited               // found in the table at the start: a peer may know it under another id
+	imported                // made by a peer
+)
+
+// slot is a record's index in the store; 0 is no record.
+type slot uint32
+
+// key is pfstate.Key without pointers.
+type key struct {
+	addr    [2][16]byte
+	port    [2]uint16
+	rdomain uint16
+	family  uint8 // 4 or 6, 0: no address
+}
+
+// flow is the identity of a connection within one table: who began it with what.
+type flow struct {
+	src, dst         [16]byte
+	srcPort, dstPort uint16
+	zone             uint16
+	proto, family    uint8
+}
+
+// record is what the engine knows of one state. It holds no pointer: a million
+// of them cost the garbage collector nothing.
+type record struct {
+	id          pfstate.ID
+	wire, stack key
+	src, dst    pfstate.Peer
+
+	// Since the engine's start, in nanoseconds.
+	created  time.Duration
+	learnt   time.Duration // when lifetime was learnt
+	lifetime time.Duration // left at that moment
+	heard    time.Duration // last pfsync message for this state, 0 never
+
+	ref        uint32 // the table's name of the entry
+	generation uint32 // of the dump that saw it last
+	prev, next slot   // in the queue
+
+	flags     pfstate.Flags
+	proto     uint8
+	direction pfstate.Direction
+	timeout   pfstate.Timeout
+	queue     queueKind
+	updates   uint8
+	origin    origin
+	carrier   bool // what was last heard of it came from local traffic, not from a peer
+	claimed   bool // not imported: the peers know its id, from us or from another
+	absent    bool // the table cannot hold it; kept to answer the peers
+	unsure    bool // the table chose the lifetime: ask before judging whether it was renewed
+	shadow    bool // second state of a flow (pf's other direction), not in the table
+	extra     bool // the store has more of it
+}
+
+// extra is what pf says of a state and Linux has no use for, kept to answer peers.
+type extra struct {
+	route             pfstate.Route
+	rtable            [2]int32
+	rule, anchor, nat uint32
+	ifName            pfstate.IfName
+	maxMSS            uint16
+	log, syncFlags    uint8
+	minTTL, setTOS    uint8
+	setPrio           [2]uint8
+}
+
+func packKey(k *pfstate.Key) (p key) {
+	p.port, p.rdomain = k.Port, k.RDomain
+	for i, a := range k.Addr {
+		if !a.IsValid() {
+			continue
+		}
+		p.family = 6
+		if a.Is4() {
+			p.family = 4
+			a4 := a.As4()
+			copy(p.addr[i][:], a4[:])
+		} else {
+			p.addr[i] = a.As16()
+		}
+	}
+	return p
+}
+
+func (p *key) unpack() (k pfstate.Key) {
+	k.Port, k.RDomain = p.port, p.rdomain
+	for i := range p.addr {
+		switch p.family {
+		case 4:
+			k.Addr[i] = netip.AddrFrom4([4]byte(p.addr[i][:4]))
+		case 6:
+			k.Addr[i] = netip.AddrFrom16(p.addr[i])
+		}
+	}
+	return k
+}
+
+// before is the key before translation: whom the initiator called.
+func (r *record) before() *key {
+	if r.direction == pfstate.Out {
+		return &r.stack
+	}
+	return &r.wire
+}
+
+func (r *record) flow() flow {
+	k, i := r.before(), 0
+	if r.direction == pfstate.Out {
+		i = 1
+	}
+	return flow{
+		src: k.addr[i], dst: k.addr[1-i], srcPort: k.port[i], dstPort: k.port[1-i],
+		zone: k.rdomain, proto: r.proto, family: k.family,
+	}
+}
+
+// flowOf is the flow of a state that has no record yet.
+func flowOf(s *pfstate.State) flow {
+	r := record{wire: packKey(&s.Wire), stack: packKey(&s.Stack), direction: s.Direction, proto: s.Proto}
+	return r.flow()
+}
+
+// learn takes over the lifetime of s.
+func (r *record) learn(s *pfstate.State, now time.Duration) {
+	r.learnt, r.lifetime, r.unsure = now, s.Expire, false
+}
+
+// expire is what is left of the state's lifetime.
+func (r *record) expire(now time.Duration) time.Duration {
+	return max(0, r.lifetime-(now-r.learnt))
+}
+
+// extraOf takes what s says beyond a record, and whether that is more than the defaults.
+func extraOf(s *pfstate.State) (extra, bool) {
+	x := extra{
+		route: s.Route, rtable: s.RTable, rule: s.Rule, anchor: s.Anchor, nat: s.NATRule, ifName: s.IfName,
+		maxMSS: s.MaxMSS, log: s.Log, syncFlags: s.SyncFlags, minTTL: s.MinTTL, setTOS: s.SetTOS, setPrio: s.SetPrio,
+	}
+	d := pfstate.Default()
+	plain := extra{rtable: d.RTable, rule: d.Rule, anchor: d.Anchor, nat: d.NATRule, ifName: d.IfName, route: s.Route}
+	return x, x != plain || s.Route.Kind != 0
+}

@@ -1,0 +1,242 @@
+package engine_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/pfstate/memory"
+	"github.com/pfsync-linux/pfsync/sync/engine"
+	"github.com/pfsync-linux/pfsync/sync/link/linktest"
+)
+
+// firewall is one side of a simulated pair.
+type firewall struct {
+	table *memory.Table
+	port  *linktest.Port
+	eng   *engine.Engine
+	flows map[int]pfstate.State // connections that run through it
+}
+
+// pair is two firewalls on one wire, in a synctest bubble.
+type pair struct {
+	t    *testing.T
+	hub  *linktest.Hub
+	a, b *firewall
+	end  func()
+}
+
+type noTap struct{}
+
+func (noTap) Show([][]byte) {}
+
+func newPair(t *testing.T, seed uint64) *pair {
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	p := &pair{t: t, hub: linktest.NewHub(seed)}
+	side := func(creator uint32, addr netip.Addr) *firewall {
+		f := &firewall{table: memory.New(memory.Config{Creator: creator}), port: p.hub.Port(addr), flows: make(map[int]pfstate.State)}
+		f.eng = engine.New(engine.Config{Creator: creator, Log: slog.New(slog.DiscardHandler)}, f.table, f.port, noTap{})
+		running.Go(func() { f.table.Run(ctx) })
+		running.Go(func() { f.eng.Run(ctx) })
+		return f
+	}
+	p.a, p.b = side(us, ourAddr), side(them, theirAddr)
+	running.Go(func() { p.hub.Run(ctx) })
+	p.end = func() { stop(); running.Wait() }
+	up := engine.DefaultSettings()
+	up.Up = true
+	for _, f := range []*firewall{p.a, p.b} {
+		if err := f.eng.Configure(up); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(3 * time.Second) // both bulk requests are over
+	return p
+}
+
+// held is what a table holds, by connection, as far as both sides must agree.
+func (f *firewall) held() map[string]string {
+	all := make(map[string]string)
+	for _, s := range f.table.States() {
+		orig, _ := s.Tuples()
+		all[fmt.Sprint(s.Proto, orig)] = fmt.Sprintf("%d:%d %v", s.Src.State, s.Dst.State, s.Timeout)
+	}
+	return all
+}
+
+// differences compares both tables.
+func (p *pair) differences() (missing, extra, differing []string) {
+	a, b := p.a.held(), p.b.held()
+	for _, k := range slices.Sorted(maps.Keys(a)) {
+		switch v, ok := b[k]; {
+		case !ok:
+			missing = append(missing, k)
+		case v != a[k]:
+			differing = append(differing, fmt.Sprintf("%s: %s and %s", k, a[k], v))
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(b)) {
+		if _, ok := a[k]; !ok {
+			extra = append(extra, k)
+		}
+	}
+	return missing, extra, differing
+}
+
+func (p *pair) equal() {
+	p.t.Helper()
+	if missing, extra, differing := p.differences(); len(missing)+len(extra)+len(differing) > 0 {
+		p.t.Errorf("%d states in A, %d in B; missing in B %q, extra in B %q, differing %q",
+			p.a.table.Len(), p.b.table.Len(), missing, extra, differing)
+	}
+}
+
+// traffic lets connection n through f take its next step: born, moved on, ended.
+func (f *firewall) traffic(r *rand.Rand, n int, mayEnd bool) {
+	s, alive := f.flows[n]
+	switch {
+	case !alive && n%2 == 0:
+		s = tcp(0, n, synSent, closed)
+	case !alive:
+		s = udp(0, n, pfstate.Single, pfstate.NoTraffic)
+	case mayEnd && r.IntN(4) == 0:
+		f.table.Delete(s)
+		delete(f.flows, n)
+		return
+	case s.Proto == pfstate.ProtoTCP:
+		steps := [][2]pfstate.PeerState{{2, 0}, {4, 2}, {4, 4}, {7, 4}, {9, 7}, {9, 9}}
+		at := slices.Index(steps, [2]pfstate.PeerState{s.Src.State, s.Dst.State})
+		next := steps[min(at+1, len(steps)-1)]
+		s.Src.State, s.Dst.State = next[0], next[1]
+	default:
+		s.Src.State, s.Dst.State = pfstate.Multiple, min(s.Dst.State+1, pfstate.Multiple)
+	}
+	s.Timeout = pfstate.TimeoutOf(s.Proto, s.Src.State, s.Dst.State)
+	s.Expire = s.Timeout.Default()
+	f.flows[n] = s
+	if alive {
+		f.table.Update(s)
+	} else {
+		f.table.Create(s)
+	}
+}
+
+// churn runs traffic through both sides, each with connections of its own.
+func (p *pair) churn(r *rand.Rand, steps int, mayEnd bool) {
+	p.churnOf(r, steps, mayEnd, func(n int) int { return n })
+}
+
+// churnOf is churn with connections whose numbers pick chooses: odd ones are UDP.
+func (p *pair) churnOf(r *rand.Rand, steps int, mayEnd bool, pick func(int) int) {
+	for range steps {
+		p.a.traffic(r, pick(r.IntN(200)), mayEnd)
+		p.b.traffic(r, pick(1000+r.IntN(200)), mayEnd)
+		if r.IntN(3) == 0 {
+			time.Sleep(time.Duration(r.IntN(5)) * time.Millisecond)
+		}
+	}
+}
+
+func simulate(t *testing.T, test func(*pair, *rand.Rand)) {
+	for seed := range uint64(10) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t, seed)
+				test(p, rand.New(rand.NewPCG(seed, 7)))
+				p.end()
+			})
+		})
+	}
+}
+
+func TestPairOnAPerfectLink(t *testing.T) {
+	simulate(t, func(p *pair, r *rand.Rand) {
+		p.churn(r, 2000, true)
+		time.Sleep(2 * time.Second)
+		p.equal()
+	})
+}
+
+// Duplicates and old packets change nothing as long as no state ends.
+func TestPairWithDuplicatesAndReordering(t *testing.T) {
+	simulate(t, func(p *pair, r *rand.Rand) {
+		p.hub.Set(linktest.Conditions{Duplicate: 0.3, Reorder: 0.3, Jitter: 3 * time.Millisecond})
+		p.churn(r, 1000, false)
+		time.Sleep(3 * time.Second)
+		p.equal()
+	})
+}
+
+// What was lost comes with the next bulk update; what ended unheard runs out.
+func TestPairAfterLoss(t *testing.T) {
+	simulate(t, func(p *pair, r *rand.Rand) {
+		p.hub.Set(linktest.Conditions{Loss: 0.3, Duplicate: 0.1, Reorder: 0.1})
+		p.churnOf(r, 1000, true, func(n int) int { return n | 1 }) // UDP: it runs out within minutes
+		time.Sleep(time.Second)
+		before, _, _ := p.differences()
+		p.hub.Set(linktest.Conditions{})
+		for _, f := range []*firewall{p.a, p.b} {
+			f.port.SetUp(false)
+			time.Sleep(time.Second)
+			f.port.SetUp(true)
+			time.Sleep(10 * time.Second)
+		}
+		missing, _, _ := p.differences()
+		if len(before) == 0 || len(missing) > 0 {
+			p.t.Errorf("%d states missing under loss, %d after it: %q", len(before), len(missing), missing)
+		}
+		time.Sleep(5 * time.Minute)
+		p.equal()
+	})
+}
+
+// Changes made while the link was cut are all there once it is back.
+func TestPairAfterACut(t *testing.T) {
+	simulate(t, func(p *pair, r *rand.Rand) {
+		p.churn(r, 300, true)
+		time.Sleep(time.Second)
+		p.a.port.SetUp(false)
+		p.b.port.SetUp(false)
+		p.churn(r, 300, true)
+		time.Sleep(time.Second)
+		p.a.port.SetUp(true)
+		p.b.port.SetUp(true)
+		time.Sleep(5 * time.Second)
+		p.equal()
+	})
+}
+
+// A long UDP flow through A keeps its copy on B alive, by the updates that A
+// sends when it sees the timeout renewed; when A is gone, the copy runs out.
+func TestCopyOfALongFlowLives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, 1)
+		defer p.end()
+		s := udp(0, 1, pfstate.Multiple, pfstate.Multiple)
+		if err := p.a.table.Create(s); err != nil {
+			t.Fatal(err)
+		}
+		for range 600 { // ten times the timeout of 60 s
+			time.Sleep(time.Second)
+			p.a.table.Touch(s)
+			if p.b.table.Len() != 1 {
+				t.Fatalf("the copy is gone")
+			}
+		}
+		time.Sleep(3 * time.Minute)
+		p.equal()
+		if n := p.a.table.Len() + p.b.table.Len(); n != 0 {
+			t.Errorf("%d entries left of an idle flow", n)
+		}
+	})
+}

@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/link"
+)
+
+// Status is a copy of what an operator may see.
+type Status struct {
+	Settings Settings
+	Link     link.Status
+	Bulk     string // none, start, sent, bulk, done, failed
+	SyncOK   bool   // the last bulk update came in whole
+	Local    int    // states whose creation was seen here, or that were here before
+	Imported int    // states made by peers
+	Queued   int    // messages waiting
+	Peers    int    // heard within ten minutes
+}
+
+// Status returns the state of things.
+func (e *Engine) Status() (s Status, err error) {
+	err = e.do(func() {
+		s = Status{
+			Settings: e.settings, Link: e.linkState, Bulk: bulkNames[e.bulk.state], SyncOK: e.bulk.ok,
+			Local: e.states.count[local] + e.states.count[inherited], Imported: e.states.count[imported],
+			Queued: len(e.deletes), Peers: len(e.peers),
+		}
+		if e.bulk.state == bulkIdle && !e.bulk.ok {
+			s.Bulk = "failed"
+		}
+		for q := range e.states.queues {
+			s.Queued += e.states.queues[q].len
+		}
+	})
+	return s, err
+}
+
+// Counters returns all counters, pf's first.
+func (e *Engine) Counters() (all []Counter, err error) {
+	err = e.do(func() { all = e.counters.list() })
+	return all, err
+}
+
+// States calls yield with every state known, in no order, until it returns false.
+// The engine waits meanwhile: yield must be quick.
+func (e *Engine) States(yield func(*pfstate.State) bool) error {
+	return e.do(func() {
+		var s pfstate.State
+		for i := range e.states.records {
+			if i := slot(i); e.states.used(i) {
+				e.states.state(i, e.now, &s)
+				if !yield(&s) {
+					return
+				}
+			}
+		}
+	})
+}
+
+// RequestBulk asks the peers for their whole table now.
+func (e *Engine) RequestBulk() error {
+	return e.do(func() { e.bulkEvent(bulkAgain) })
+}

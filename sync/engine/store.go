@@ -1,0 +1,157 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+)
+
+// queueKind is a state's place: in one queue at most, as in pf.
+type queueKind uint8
+
+// The queues, in the order in which their sections are sent (OpenBSD if_pfsync.c):
+// an old state with the same addresses is removed before its successor is inserted.
+// Deletes wait as bare ids: their records are gone.
+const (
+	queueNone queueKind = iota
+	queueAck
+	queueUpdC
+	queueIns
+	queueUpd
+	numQueues
+)
+
+// list is a queue of records, linked through them.
+type list struct {
+	head, tail slot
+	len        int
+}
+
+// store holds the records and finds them by id and by flow.
+type store struct {
+	records []record // records[0] is unused
+	free    []slot
+	byID    map[pfstate.ID]slot
+	byFlow  map[flow]slot
+	extras  map[slot]extra
+	queues  [numQueues]list
+	count   [3]int // by origin
+}
+
+func newStore() store {
+	return store{
+		records: make([]record, 1),
+		byID:    make(map[pfstate.ID]slot),
+		byFlow:  make(map[flow]slot),
+		extras:  make(map[slot]extra),
+	}
+}
+
+// at returns the record in i. The pointer is good until the next add.
+func (st *store) at(i slot) *record { return &st.records[i] }
+
+// add makes a record of s, which has no record yet, and returns its slot.
+func (st *store) add(s *pfstate.State, from origin, now time.Duration) slot {
+	var i slot
+	if n := len(st.free); n > 0 {
+		i, st.free = st.free[n-1], st.free[:n-1]
+	} else {
+		i = slot(len(st.records))
+		st.records = append(st.records, record{})
+	}
+	r := st.at(i)
+	*r = record{
+		id: s.ID, wire: packKey(&s.Wire), stack: packKey(&s.Stack), src: s.Src, dst: s.Dst,
+		created: now - s.Creation, flags: s.Flags, proto: s.Proto, direction: s.Direction,
+		timeout: s.Timeout, origin: from,
+	}
+	r.learn(s, now)
+	st.byID[r.id] = i
+	if f := r.flow(); st.byFlow[f] == 0 {
+		st.byFlow[f] = i
+	}
+	if x, more := extraOf(s); more {
+		st.extras[i], r.extra = x, true
+	}
+	st.count[from]++
+	return i
+}
+
+// remove forgets the record in i.
+func (st *store) remove(i slot) {
+	r := st.at(i)
+	st.unlink(i)
+	delete(st.byID, r.id)
+	if f := r.flow(); st.byFlow[f] == i {
+		delete(st.byFlow, f)
+	}
+	if r.extra {
+		delete(st.extras, i)
+	}
+	st.count[r.origin]--
+	*r = record{}
+	st.free = append(st.free, i)
+}
+
+// rename gives the record in i another id and origin.
+func (st *store) rename(i slot, id pfstate.ID, to origin) {
+	r := st.at(i)
+	delete(st.byID, r.id)
+	r.id = id
+	st.byID[id] = i
+	st.count[r.origin]--
+	st.count[to]++
+	r.origin = to
+}
+
+// used reports whether slot i holds a record.
+func (st *store) used(i slot) bool { return st.records[i].id.Creator != 0 }
+
+// state writes the record in i out in full.
+func (st *store) state(i slot, now time.Duration, s *pfstate.State) {
+	r := st.at(i)
+	*s = pfstate.Default()
+	s.ID, s.Wire, s.Stack, s.Src, s.Dst = r.id, r.wire.unpack(), r.stack.unpack(), r.src, r.dst
+	s.Creation, s.Expire = now-r.created, r.expire(now)
+	s.Flags, s.Proto, s.Direction, s.Timeout = r.flags, r.proto, r.direction, r.timeout
+	if r.extra {
+		x := st.extras[i]
+		s.Route, s.RTable, s.Rule, s.Anchor, s.NATRule, s.IfName = x.route, x.rtable, x.rule, x.anchor, x.nat, x.ifName
+		s.MaxMSS, s.Log, s.SyncFlags, s.MinTTL, s.SetTOS, s.SetPrio = x.maxMSS, x.log, x.syncFlags, x.minTTL, x.setTOS, x.setPrio
+	}
+}
+
+// enqueue moves the record in i to the end of queue q.
+func (st *store) enqueue(i slot, q queueKind) {
+	st.unlink(i)
+	l, r := &st.queues[q], st.at(i)
+	r.queue, r.prev, r.updates = q, l.tail, 0
+	if l.tail != 0 {
+		st.at(l.tail).next = i
+	} else {
+		l.head = i
+	}
+	l.tail = i
+	l.len++
+}
+
+// unlink takes the record in i out of its queue, if it is in one.
+func (st *store) unlink(i slot) {
+	r := st.at(i)
+	if r.queue == queueNone {
+		return
+	}
+	l := &st.queues[r.queue]
+	if r.prev != 0 {
+		st.at(r.prev).next = r.next
+	} else {
+		l.head = r.next
+	}
+	if r.next != 0 {
+		st.at(r.next).prev = r.prev
+	} else {
+		l.tail = r.prev
+	}
+	l.len--
+	r.queue, r.prev, r.next = queueNone, 0, 0
+}
