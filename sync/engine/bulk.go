@@ -48,13 +48,13 @@ const (
 )
 
 type bulk struct {
-	state  bulkState
-	timer  *time.Timer
-	tries  int
-	ok     bool // the last request was answered to its end
-	since  time.Duration
-	until  time.Duration // pf's bound for the whole answer
-	heard  time.Duration
+	state bulkState
+	timer *time.Timer
+	tries int
+	ok    bool // the last request was answered to its end
+	since time.Duration
+	until time.Duration // pf's bound for the whole answer
+	heard time.Duration
 }
 
 // bulkSteps is the state machine: what is done on an input in a state. What is

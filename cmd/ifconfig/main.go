@@ -1,0 +1,159 @@
+// Ifconfig shows and sets interfaces with OpenBSD's grammar: pfsync0 through pfsyncd's
+// control socket, Linux's own interfaces through rtnetlink. See ifconfig(8).
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/urfave/cli/v2"
+	"github.com/vishvananda/netlink/nl"
+
+	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/links"
+	"github.com/pfsync-linux/pfsync/sync/control"
+)
+
+func main() {
+	nl.EnableErrorMessageReporting = true // the kernel's own words in errors
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// errSilent ends the program with status 1 after its reason was printed.
+var errSilent = errors.New("already said")
+
+// run is the program; it returns the exit status.
+func run(args []string, stdout, stderr io.Writer) int {
+	app := &cli.App{
+		Name:            "ifconfig",
+		SkipFlagParsing: true, // the grammar is BSD's, in package ifconfig
+		HideHelp:        true,
+		HideHelpCommand: true,
+		HideVersion:     true,
+		Writer:          stdout,
+		ErrWriter:       stderr,
+		ExitErrHandler:  func(*cli.Context, error) {},
+		Action: func(c *cli.Context) error {
+			return command(c.Context, c.Args().Slice(), stdout, stderr)
+		},
+	}
+	err := app.Run(append([]string{app.Name}, args...))
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errSilent):
+	default:
+		fmt.Fprintf(stderr, "ifconfig: %v\n", err)
+	}
+	return 1
+}
+
+func command(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	cmd, err := ifconfig.Parse(args)
+	switch {
+	case err != nil:
+		return err
+	case cmd.Help:
+		return help(stdout)
+	case cmd.Cloners:
+		_, err := fmt.Fprintln(stdout, "pfsync")
+		return err
+	case cmd.Change != nil:
+		return change(ctx, *cmd.Change)
+	}
+	return display(ctx, cmd.Display, stdout, stderr)
+}
+
+// pfsync0 is the interface that pfsyncd owns.
+const pfsync0 = "pfsync0"
+
+func change(ctx context.Context, c ifconfig.Change) error {
+	if c.Interface == pfsync0 {
+		return control.NewClient().Change(ctx, c)
+	}
+	l, err := links.Open()
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	return l.Change(c)
+}
+
+func display(ctx context.Context, d ifconfig.Display, stdout, stderr io.Writer) error {
+	if d.Style == "" {
+		d.Style = ifconfig.StyleBoth
+		if s := os.Getenv("PFIFCONFIG_STYLE"); s != "" {
+			var err error
+			if d.Style, err = ifconfig.ParseStyle(s); err != nil {
+				return fmt.Errorf("PFIFCONFIG_STYLE: %w", err)
+			}
+		}
+	}
+	all, daemonErr, err := interfaces(ctx)
+	if err != nil {
+		return err
+	}
+	picked, err := d.Select(all)
+	switch {
+	case err != nil && d.Name == pfsync0 && daemonErr != nil:
+		fmt.Fprintf(stderr, "%v (%v)\n", err, daemonErr)
+		return errSilent
+	case err != nil:
+		fmt.Fprintln(stderr, err) // without the program's name, as on BSD
+		return errSilent
+	case d.JSON:
+		err = ifconfig.PrintJSON(stdout, picked)
+	default:
+		err = ifconfig.Print(stdout, picked, d.Style)
+	}
+	if err == nil && daemonErr != nil && !errors.Is(daemonErr, control.ErrNotRunning) {
+		return daemonErr // what is shown lacks pfsync0
+	}
+	return err
+}
+
+// interfaces lists the kernel's interfaces with the daemon's in the place of those of the
+// same name. daemonErr tells why the daemon's are missing.
+func interfaces(ctx context.Context) (all []ifconfig.Interface, daemonErr, err error) {
+	l, err := links.Open()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer l.Close()
+	all, err = l.Interfaces()
+	if err != nil {
+		return nil, nil, err
+	}
+	owned, daemonErr := control.NewClient().Interfaces(ctx)
+	for _, o := range owned {
+		if at := slices.IndexFunc(all, func(i ifconfig.Interface) bool { return i.Name == o.Name }); at >= 0 {
+			all[at] = o
+		} else {
+			all = append(all, o)
+		}
+	}
+	return all, daemonErr, nil
+}
+
+func help(w io.Writer) error {
+	fmt.Fprintf(w, "%v\n\nWords for pfsync0:\n", ifconfig.ErrUsage)
+	printKeywords(w, pfsync0)
+	fmt.Fprint(w, "\nWords for other interfaces:\n")
+	printKeywords(w, "eth0")
+	_, err := fmt.Fprint(w, "\nSee ifconfig(8).\n")
+	return err
+}
+
+func printKeywords(w io.Writer, name string) {
+	for _, k := range ifconfig.Keywords(name) {
+		if k.Arg != "" {
+			fmt.Fprintf(w, "  %s %s\n", k.Word, k.Arg)
+		} else {
+			fmt.Fprintf(w, "  %s\n", k.Word)
+		}
+	}
+}

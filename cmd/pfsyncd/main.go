@@ -1,0 +1,60 @@
+// Command pfsyncd keeps the state tables of two or more firewalls identical, as
+// OpenBSD's pfsync does. It is configured with ifconfig pfsync0.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := run(ctx, os.Args, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is main without the process around it; it returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	app := &cli.App{
+		Name:      "pfsyncd",
+		Usage:     "keep the state tables of firewalls identical (pfsync)",
+		UsageText: "pfsyncd [options]",
+		Description: "Runs in the foreground, one in each network namespace. It makes the interface pfsync0, down;\n" +
+			"configure it with: ifconfig pfsync0 up syncdev eth2, or keep that in /etc/hostname.pfsync0\n" +
+			"and run netstart pfsync0. SIGTERM ends it: pfsync0 goes away, the kernel's states stay.\n" +
+			"Needs root (CAP_NET_ADMIN and CAP_NET_RAW). See pfsyncd(8), pfsync(4), ifconfig(8).",
+		HideHelpCommand: true,
+		Writer:          stdout,
+		ErrWriter:       stderr,
+		ExitErrHandler:  func(*cli.Context, error) {},
+		OnUsageError:    func(_ *cli.Context, err error, _ bool) error { return err },
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "log `LEVEL`: debug, info, warn or error"},
+			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "log `FORMAT`: text or json, on standard error"},
+			&cli.StringFlag{Name: "state-dir", Value: "/var/lib/pfsync", Usage: "`DIR`ectory that keeps creatorid and id key over restarts; one for each daemon"},
+			&cli.StringFlag{Name: "hostid", Usage: "set and keep the creatorid, `HEX` as in pf.conf's set hostid (default: random once, then kept)"},
+			&cli.StringFlag{Name: "table", Value: "conntrack", Usage: "state `TABLE`: conntrack, the kernel's; or memory, which only watches"},
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 0 {
+				return fmt.Errorf("%s: unexpected argument; the interface is configured with ifconfig pfsync0", c.Args().First())
+			}
+			return serve(c.Context, options{
+				logLevel: c.String("log-level"), logFormat: c.String("log-format"), stateDir: c.String("state-dir"),
+				hostID: c.String("hostid"), table: c.String("table"),
+			}, stderr)
+		},
+	}
+	if err := app.RunContext(ctx, args); err != nil {
+		fmt.Fprintf(stderr, "pfsyncd: %v\n", err)
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,80 @@
+package ifconfig
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// ErrNoInterface is wrapped with the name when a display names nothing that exists.
+var ErrNoInterface = errors.New("no such interface")
+
+// Display says what to show and how.
+type Display struct {
+	Name    string // an interface, a group or a driver; "": all
+	Family  Family // only addresses of this one; "": both
+	Aliases bool   // not only the first IPv4 address
+	JSON    bool
+	Style   Style
+}
+
+// Style is the form of a display.
+type Style string
+
+const (
+	// StyleBoth is OpenBSD's display with FreeBSD's syncok line added. It is the default.
+	StyleBoth Style = "both"
+	// StyleOpenBSD is OpenBSD's display exactly.
+	StyleOpenBSD Style = "openbsd"
+)
+
+// ParseStyle reads the argument of --style.
+func ParseStyle(s string) (Style, error) {
+	switch Style(s) {
+	case StyleBoth, StyleOpenBSD:
+		return Style(s), nil
+	case "freebsd":
+		return "", errors.New("style freebsd: not supported yet (both has its syncok line)")
+	}
+	return "", fmt.Errorf("style %s: unknown, choose openbsd or both", shown(s))
+}
+
+// Select picks what d asks for out of all, each with the addresses that d asks for. An exact name
+// is taken first, then a group, then a driver (pfsync: pfsync0). The error wraps ErrNoInterface.
+func (d Display) Select(all []Interface) ([]Interface, error) {
+	picked := all
+	if d.Name != "" {
+		picked = nil
+		for _, match := range []func(Interface) bool{
+			func(i Interface) bool { return i.Name == d.Name },
+			func(i Interface) bool { return slices.Contains(i.Groups, d.Name) },
+			func(i Interface) bool { driver, unit := cutUnit(i.Name); return driver == d.Name && unit != "" },
+		} {
+			for _, i := range all {
+				if match(i) {
+					picked = append(picked, i)
+				}
+			}
+			if picked != nil {
+				break
+			}
+		}
+		if picked == nil {
+			return nil, fmt.Errorf("%s: %w", shown(d.Name), ErrNoInterface)
+		}
+	}
+	shownOnes := make([]Interface, 0, len(picked))
+	for _, i := range picked {
+		if d.Family == Inet6 {
+			i.Inet = nil
+		}
+		if d.Family == Inet {
+			i.Inet6 = nil
+		}
+		if !d.Aliases && len(i.Inet) > 1 {
+			i.Inet = i.Inet[:1]
+		}
+		shownOnes = append(shownOnes, i)
+	}
+	return shownOnes, nil
+}

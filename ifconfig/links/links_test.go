@@ -1,0 +1,180 @@
+package links_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+
+	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/links"
+	"github.com/pfsync-linux/pfsync/test/lab"
+)
+
+// firewall is a namespace with the veths sis0, whose other end is up, and sis2, whose other end is down.
+func firewall(t *testing.T) (*netlink.Handle, *links.Links) {
+	t.Helper()
+	ns, err := lab.NewNS(fmt.Sprintf("pfs-links-%d-%s", os.Getpid(), strings.ToLower(t.Name()[4:8])))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := links.New(h)
+	t.Cleanup(l.Close)
+
+	mac := net.HardwareAddr{0x52, 0x54, 0, 0xaa, 0, 1}
+	must(t, h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "sis0", Index: 12, MTU: 1500, HardwareAddr: mac}, PeerName: "peer0"}))
+	must(t, h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "sis2", Index: 14, MTU: 1500, HardwareAddr: mac}, PeerName: "peer2"}))
+	for _, name := range []string{"sis0", "peer0", "sis2"} {
+		link, err := h.LinkByName(name)
+		must(t, err)
+		must(t, ns.Sysctl("net/ipv6/conf/"+name+"/addr_gen_mode", "1")) // no link-local address of the kernel's own
+		must(t, h.LinkSetUp(link))
+	}
+	return h, l
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func addr(t *testing.T, prefix string) *netlink.Addr {
+	t.Helper()
+	a, err := netlink.ParseAddr(prefix)
+	must(t, err)
+	a.Flags = 0x02 // IFA_F_NODAD: not tentative for a while
+	if a.IP.To4() != nil {
+		a.Flags = 0
+	}
+	return a
+}
+
+func find(t *testing.T, l *links.Links, name string) ifconfig.Interface {
+	t.Helper()
+	all, err := l.Interfaces()
+	must(t, err)
+	for _, i := range all {
+		if i.Name == name {
+			return i
+		}
+	}
+	t.Fatalf("%s is not among %v", name, all)
+	panic("unreachable")
+}
+
+func TestInterfacesAreShownAsOpenBSDDoes(t *testing.T) {
+	h, l := firewall(t)
+	sis0, err := h.LinkByName("sis0")
+	must(t, err)
+	must(t, h.LinkSetAlias(sis0, "WAN uplink"))
+	first := addr(t, "10.0.0.254/24")
+	first.Broadcast = net.IPv4(10, 0, 0, 255).To4()
+	must(t, h.AddrAdd(sis0, first))
+	pointToPoint := addr(t, "10.0.1.1/32")
+	_, pointToPoint.Peer, err = net.ParseCIDR("10.0.1.2/32")
+	must(t, err)
+	must(t, h.AddrAdd(sis0, pointToPoint))
+	must(t, h.AddrAdd(sis0, addr(t, "fe80::5054:ff:feaa:1/64")))
+	must(t, h.AddrAdd(sis0, addr(t, "2001:db8::1/64")))
+	deprecated := addr(t, "2001:db8::2/64")
+	deprecated.ValidLft, deprecated.PreferedLft = 3600, 0
+	must(t, h.AddrAdd(sis0, deprecated))
+	must(t, h.RouteAdd(&netlink.Route{LinkIndex: 12, Gw: net.IPv4(10, 0, 0, 1)}))
+
+	const ethernet = ifconfig.FlagUp | ifconfig.FlagBroadcast | ifconfig.FlagRunning | ifconfig.FlagSimplex | ifconfig.FlagMulticast
+	want := ifconfig.Interface{
+		Name: "sis0", Index: 12, MTU: 1500, LLAddr: "52:54:00:aa:00:01", Description: "WAN uplink",
+		Flags: ethernet, Groups: []string{"egress"}, Status: "active",
+		Inet: []ifconfig.Address{
+			{Prefix: netip.MustParsePrefix("10.0.0.254/24"), Broadcast: netip.MustParseAddr("10.0.0.255")},
+			{Prefix: netip.MustParsePrefix("10.0.1.1/32"), Peer: netip.MustParseAddr("10.0.1.2")},
+		},
+		Inet6: []ifconfig.Address{
+			{Prefix: netip.MustParsePrefix("2001:db8::1/64")},
+			{Prefix: netip.MustParsePrefix("2001:db8::2/64"), Marks: []string{"deprecated"}},
+			{Prefix: netip.MustParsePrefix("fe80::5054:ff:feaa:1/64"), ScopeID: 12},
+		},
+	}
+	sortedInet6 := cmpopts.SortSlices(func(a, b ifconfig.Address) bool { return a.Prefix.Addr().Less(b.Prefix.Addr()) })
+	if diff := cmp.Diff(want, find(t, l, "sis0"), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}), sortedInet6); diff != "" {
+		t.Errorf("sis0: -want +got:\n%s", diff)
+	}
+	veth := find(t, l, "sis2")
+	if veth.Flags != ethernet || veth.Status != "no carrier" || veth.Groups != nil {
+		t.Errorf("sis2, its peer down: %v %v %v", veth.Flags, veth.Status, veth.Groups)
+	}
+	lo := find(t, l, "lo")
+	if lo.Flags != ifconfig.FlagUp|ifconfig.FlagLoopback|ifconfig.FlagRunning || lo.Status != "" || lo.LLAddr != "" {
+		t.Errorf("lo: %+v", lo)
+	}
+}
+
+func TestAMultipathDefaultRouteMakesAllItsInterfacesEgress(t *testing.T) {
+	h, l := firewall(t)
+	for _, name := range []string{"sis0", "sis2", "peer2"} {
+		link, err := h.LinkByName(name)
+		must(t, err)
+		must(t, h.LinkSetUp(link))
+	}
+	all := &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
+	must(t, h.RouteAdd(&netlink.Route{Dst: all, MultiPath: []*netlink.NexthopInfo{{LinkIndex: 12}, {LinkIndex: 14}}}))
+	for _, name := range []string{"sis0", "sis2"} {
+		if diff := cmp.Diff([]string{"egress"}, find(t, l, name).Groups); diff != "" {
+			t.Errorf("%s: groups: -want +got:\n%s", name, diff)
+		}
+	}
+	if g := find(t, l, "peer2").Groups; g != nil {
+		t.Errorf("peer2: groups %v", g)
+	}
+}
+
+func TestChangeSetsMTUAndUp(t *testing.T) {
+	_, l := firewall(t)
+	must(t, l.Change(ifconfig.Change{Interface: "sis0", MTU: new(1400), Up: new(false)}))
+	i := find(t, l, "sis0")
+	if i.MTU != 1400 || i.Flags&ifconfig.FlagUp != 0 || i.Status != "no carrier" {
+		t.Errorf("after mtu 1400 down: %+v", i)
+	}
+	must(t, l.Change(ifconfig.Change{Interface: "sis0", Up: new(true)}))
+	if i := find(t, l, "sis0"); i.Flags&ifconfig.FlagUp == 0 || i.MTU != 1400 {
+		t.Errorf("after up: %+v", i)
+	}
+}
+
+func TestChangeRefuses(t *testing.T) {
+	_, l := firewall(t)
+	for _, test := range []struct {
+		change ifconfig.Change
+		want   string
+	}{
+		{ifconfig.Change{Interface: "sis7", Up: new(true)}, "sis7: no such interface"},
+		{ifconfig.Change{Interface: "sis2", MTU: new(1 << 20), Up: new(false)}, "sis2: mtu 1048576: the interface does not take this value"},
+		{ifconfig.Change{Interface: "pfsync0", Defer: new(true)}, "pfsync0: belongs to pfsyncd"},
+		{ifconfig.Change{Interface: "sis0", MTU: new(1)}, "mtu 1: too small"},
+	} {
+		if err := l.Change(test.change); err == nil || err.Error() != test.want {
+			t.Errorf("error %v, want %s", err, test.want)
+		}
+	}
+	if err := l.Change(ifconfig.Change{Interface: "sis7", Up: new(true)}); !errors.Is(err, ifconfig.ErrNoInterface) {
+		t.Errorf("error %v does not wrap ErrNoInterface", err)
+	}
+	if i := find(t, l, "sis2"); i.Flags&ifconfig.FlagUp == 0 {
+		t.Error("the refused change took sis2 down")
+	}
+}

@@ -1,0 +1,248 @@
+package ifconfig_test
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/pfsync-linux/pfsync/ifconfig"
+)
+
+func TestParseAcceptsWhatBSDAccepts(t *testing.T) {
+	peer := netip.MustParseAddr("10.0.0.2")
+	show := func(d ifconfig.Display) ifconfig.Command { return ifconfig.Command{Display: d} }
+	change := func(c ifconfig.Change) ifconfig.Command { return ifconfig.Command{Change: &c} }
+	for _, test := range []struct {
+		args string
+		want ifconfig.Command
+	}{
+		{"", show(ifconfig.Display{})},
+		{"-a", show(ifconfig.Display{})},
+		{"-a inet6", show(ifconfig.Display{Family: ifconfig.Inet6})},
+		{"-A", show(ifconfig.Display{Aliases: true})},
+		{"-aA inet", show(ifconfig.Display{Aliases: true, Family: ifconfig.Inet})},
+		{"-C", ifconfig.Command{Cloners: true}},
+		{"--help", ifconfig.Command{Help: true}},
+		{"pfsync0", show(ifconfig.Display{Name: "pfsync0", Aliases: true})},
+		{"--json pfsync", show(ifconfig.Display{Name: "pfsync", Aliases: true, JSON: true})},
+		{"--style openbsd pfsync0", show(ifconfig.Display{Name: "pfsync0", Aliases: true, Style: ifconfig.StyleOpenBSD})},
+		{"--style=both", show(ifconfig.Display{Style: ifconfig.StyleBoth})},
+		{"sis0 inet", show(ifconfig.Display{Name: "sis0", Aliases: true, Family: ifconfig.Inet})},
+
+		// The customer's lines.
+		{"pfsync0 syncdev fxp0", change(ifconfig.Change{Interface: "pfsync0", Syncdev: new("fxp0")})},
+		{"pfsync0 syncpeer 10.0.0.2 syncdev enc0", change(ifconfig.Change{Interface: "pfsync0", Syncdev: new("enc0"), Syncpeer: &peer})},
+		{"pfsync0 up syncdev sis2", change(ifconfig.Change{Interface: "pfsync0", Up: new(true), Syncdev: new("sis2")})},
+
+		{"pfsync0 create", change(ifconfig.Change{Interface: "pfsync0", Create: true})},
+		{"pfsync0 create up", change(ifconfig.Change{Interface: "pfsync0", Create: true, Up: new(true)})},
+		{"pfsync0 destroy", change(ifconfig.Change{Interface: "pfsync0", Destroy: true})},
+		{"pfsync0 down", change(ifconfig.Change{Interface: "pfsync0", Up: new(false)})},
+		{"pfsync0 syncif em0", change(ifconfig.Change{Interface: "pfsync0", Syncdev: new("em0")})},
+		{"pfsync0 -syncdev", change(ifconfig.Change{Interface: "pfsync0", Syncdev: new("")})},
+		{"pfsync0 -syncif -syncpeer", change(ifconfig.Change{Interface: "pfsync0", Syncdev: new(""), Syncpeer: new(netip.Addr)})},
+		{"pfsync0 syncpeer 224.0.0.240", change(ifconfig.Change{Interface: "pfsync0", Syncpeer: new(netip.Addr)})},
+		{"pfsync0 maxupd 64 -defer syncdev sis2 up", change(ifconfig.Change{Interface: "pfsync0", Up: new(true),
+			Syncdev: new("sis2"), MaxUpd: new(64), Defer: new(false)})},
+		{"pfsync0 maxupd 0", change(ifconfig.Change{Interface: "pfsync0", MaxUpd: new(1)})},
+		{"pfsync0 maxupd 255 defer", change(ifconfig.Change{Interface: "pfsync0", MaxUpd: new(255), Defer: new(true)})},
+		{"pfsync0 mtu 9000", change(ifconfig.Change{Interface: "pfsync0", MTU: new(9000)})},
+		{"pfsync0 inet up", change(ifconfig.Change{Interface: "pfsync0", Up: new(true)})},
+		{"br-lan mtu 1400 down", change(ifconfig.Change{Interface: "br-lan", MTU: new(1400), Up: new(false)})},
+
+		// The last one wins.
+		{"pfsync0 syncdev sis1 up syncdev sis2 down", change(ifconfig.Change{Interface: "pfsync0", Up: new(false), Syncdev: new("sis2")})},
+		{"pfsync0 syncdev sis1 -syncdev", change(ifconfig.Change{Interface: "pfsync0", Syncdev: new("")})},
+		// A word that is a keyword of other systems can be an interface's name.
+		{"pfsync0 syncdev span", change(ifconfig.Change{Interface: "pfsync0", Syncdev: new("span")})},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			got, err := ifconfig.Parse(strings.Fields(test.args))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestParseRefusesWithOneClearLine(t *testing.T) {
+	const usage = " (usage: ifconfig [-aAC] [--json] [--style openbsd|both] [interface] [family] [words])"
+	for _, test := range []struct{ args, want string }{
+		{"pfsync0 syncdev", "'syncdev' requires argument"},
+		{"pfsync0 up maxupd", "'maxupd' requires argument"},
+		{"pfsync0 syncpeer syncdev enc0", "'syncpeer' requires argument (found keyword 'syncdev')"},
+		{"pfsync0 mtu up", "'mtu' requires argument (found keyword 'up')"},
+		{"pfsync0 maxupd 300", "maxupd 300: too large"},
+		{"pfsync0 maxupd -1", "maxupd -1: too small"},
+		{"pfsync0 maxupd x", "maxupd x: invalid"},
+		{"pfsync0 maxupd 99999999999999999999", "maxupd 99999999999999999999: too large"},
+		{"pfsync0 maxupd 0x10", "maxupd 0x10: invalid"},
+		{"pfsync0 mtu 307", "mtu 307: too small"},
+		{"pfsync0 mtu 65536", "mtu 65536: too large"},
+		{"sis0 mtu 67", "mtu 67: too small"},
+		{"pfsync0 synccdev sis2", "synccdev: bad value (did you mean 'syncdev'?)"},
+		{"pfsync0 sincdev eth2", "sincdev: bad value (did you mean 'syncdev'?)"},
+		{"pfsync0 upp", "upp: bad value (did you mean 'up'?)"},
+		{"pfsync0 nonsense", "nonsense: bad value"},
+		{"pfsync0 up inet", "inet: bad value (the address family stands directly behind the interface)"},
+		{"pfsync0 up --json", "--json: bad value (options stand before the interface)"},
+		{"pfsync0 up create", "create: must be the first word behind the interface"},
+		{"pfsync0 create up destroy", "destroy: contradicts create on the same line"},
+		{"pfsync0 10.0.0.1/24", "pfsync0: SIOCAIFADDR: Operation not supported"},
+		{"pfsync0 inet6 fe80::1", "pfsync0: SIOCAIFADDR: Operation not supported"},
+		{"pfsync1 create", "pfsync1: SIOCIFCREATE: only pfsync0 is supported"},
+		{"sis7 create", "sis7: SIOCIFCREATE: only pfsync0 can be created (use ip link add sis7 type ...)"},
+		{"sis0 destroy", "sis0: SIOCIFDESTROY: only pfsync0 can be destroyed (use ip link delete sis0)"},
+		{"carp0 vhid 1 pass foo 10.0.0.1/24", "carp0: carp interfaces are not supported yet (use keepalived for shared addresses)"},
+		{"averyveryverylongname0 up", "interface name 'averyveryverylongname0' too long"},
+		{"averyveryverylongname0", "interface name 'averyveryverylongname0' too long"},
+		{"pfsync0 syncdev averyveryverylongname0", "syncdev averyveryverylongname0: interface name too long"},
+		{"pfsync0 syncdev pfsync0", "syncdev pfsync0: pfsync0 cannot be its own syncdev"},
+		{"pfsync0 syncdev a/b", "syncdev a/b: not the name of an interface"},
+		{"pfsync0 syncdev lo", "syncdev lo: no peer is reached over lo"},
+		{"pfsync0 syncpeer fwb", "syncpeer fwb: error in parsing address string: not an IPv4 address (host names are not supported yet)"},
+		{"pfsync0 syncpeer 2001:db8::1", "syncpeer 2001:db8::1: only IPv4 addresses supported for the syncpeer"},
+		{"pfsync0 syncpeer 0.0.0.0", "syncpeer 0.0.0.0: not the address of a host (-syncpeer goes back to the multicast group)"},
+		{"pfsync0 syncpeer 127.0.0.1", "syncpeer 127.0.0.1: a loopback address is no other firewall's"},
+		{"pfsync0 syncpeer 255.255.255.255", "syncpeer 255.255.255.255: neither the address of a host nor a multicast group"},
+		{"sis0 syncdev sis2", "syncdev: sis0 is not a pfsync interface"},
+		{"pfsync0 netmask 255.0.0.0", "netmask: not possible on pfsync0"},
+		{"sis0 inet 10.0.0.1/24", "10.0.0.1/24: addresses are not supported yet (use ip address add 10.0.0.1/24 dev sis0)"},
+		{"sis0 group wan", "group: not supported yet (leave it out)"},
+		{"pfsync0 group wan", "group: not supported yet (pfsync0 is in the groups carp and pfsync)"},
+		{"sis0 lladdr random", "lladdr: not supported yet (use ip link set dev sis0 address)"},
+		{"sis0 vlan 7", "vlan: not supported on Linux (use ip link add type vlan)"},
+		{"sis0 txqueuelen 100", "txqueuelen: not supported on Linux (run the net-tools ifconfig (/sbin/ifconfig))"},
+		{"-x", "-x: unknown option" + usage},
+		{"-", "-: unknown option" + usage},
+		{"--nope", "--nope: unknown option" + usage},
+		{"-a pfsync0", "pfsync0: -a and -A take an address family only" + usage},
+		{"-g carp", "-g: not supported yet"},
+		{"--style", "'--style' requires argument"},
+		{"--style green", "style green: unknown, choose openbsd or both"},
+		{"--style freebsd", "style freebsd: not supported yet (both has its syncok line)"},
+		{"--json pfsync0 up", "up: --json and --style are for displays" + usage},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			_, err := ifconfig.Parse(strings.Fields(test.args))
+			if err == nil || err.Error() != test.want {
+				t.Errorf("error %q, want %q", err, test.want)
+			}
+			if strings.HasSuffix(test.want, usage) && !errors.Is(err, ifconfig.ErrUsage) {
+				t.Error("the error does not wrap ErrUsage")
+			}
+		})
+	}
+}
+
+func TestErrorsDoNotDisturbATerminal(t *testing.T) {
+	for _, args := range [][]string{{"pfsync0", "\x1b[2J"}, {"pfsync0", "syncdev", "a\nb"}, {"a\tb", "up"}, {"pfsync0", ""}, {"--\x07"}} {
+		_, err := ifconfig.Parse(args)
+		if err == nil {
+			t.Errorf("%q: accepted", args)
+		} else if strings.ContainsFunc(err.Error(), func(r rune) bool { return r < ' ' }) {
+			t.Errorf("%q: error %q", args, err)
+		}
+	}
+}
+
+func TestEveryKeywordParses(t *testing.T) {
+	arguments := map[string]string{"": "", "interface": "sis2", "number": "576", "address": "10.0.0.2"}
+	for _, name := range []string{"pfsync0", "sis0"} {
+		list := ifconfig.Keywords(name)
+		if len(list) < 3 {
+			t.Fatalf("%s: keywords %v", name, list)
+		}
+		for _, k := range list {
+			arg := arguments[k.Arg]
+			if k.Word == "maxupd" {
+				arg = "64"
+			}
+			if _, err := ifconfig.ParseWords(name, strings.Fields(k.Word+" "+arg)); err != nil {
+				t.Errorf("%s %s %s: %v", name, k.Word, arg, err)
+			}
+		}
+	}
+}
+
+func TestValidateRefusesWhatParseRefuses(t *testing.T) {
+	v6, group := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("240.0.0.240")
+	for _, test := range []struct {
+		change ifconfig.Change
+		want   string
+	}{
+		{ifconfig.Change{}, `interface name "": bad value`},
+		{ifconfig.Change{Interface: "averyveryverylongname0"}, "interface name 'averyveryverylongname0' too long"},
+		{ifconfig.Change{Interface: "pfsync7"}, "pfsync7: SIOCIFCREATE: only pfsync0 is supported"},
+		{ifconfig.Change{Interface: "sis0", Defer: new(true)}, "sis0: not a pfsync interface"},
+		{ifconfig.Change{Interface: "pfsync0", Create: true, Destroy: true}, "destroy: contradicts create on the same line"},
+		{ifconfig.Change{Interface: "pfsync0", MaxUpd: new(0)}, "maxupd 0: too small"},
+		{ifconfig.Change{Interface: "pfsync0", MaxUpd: new(256)}, "maxupd 256: too large"},
+		{ifconfig.Change{Interface: "pfsync0", MTU: new(-1)}, "mtu -1: too small"},
+		{ifconfig.Change{Interface: "pfsync0", Syncdev: new("a b")}, "syncdev a b: not the name of an interface"},
+		{ifconfig.Change{Interface: "pfsync0", Syncpeer: &v6}, "syncpeer 2001:db8::1: only IPv4 addresses supported for the syncpeer"},
+		{ifconfig.Change{Interface: "pfsync0", Syncpeer: &group}, "syncpeer 240.0.0.240: neither the address of a host nor a multicast group"},
+	} {
+		if err := test.change.Validate(); err == nil || err.Error() != test.want {
+			t.Errorf("error %q, want %q", err, test.want)
+		}
+	}
+}
+
+func TestMergeLetsTheLaterWin(t *testing.T) {
+	peer := netip.MustParseAddr("10.0.0.2")
+	c := ifconfig.Change{Interface: "pfsync0", Create: true, Up: new(false), Syncdev: new("sis1"), MaxUpd: new(7)}
+	c.Merge(ifconfig.Change{Interface: "pfsync0", Up: new(true), MTU: new(1400), Syncdev: new("sis2"), Syncpeer: &peer, Defer: new(true)})
+	want := ifconfig.Change{Interface: "pfsync0", Create: true, Up: new(true), MTU: new(1400), Syncdev: new("sis2"), Syncpeer: &peer,
+		MaxUpd: new(7), Defer: new(true)}
+	if diff := cmp.Diff(want, c, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{"pfsync0 up syncdev sis2", "-a inet", "pfsync0 maxupd 300", "carp0 vhid 1 pass foo 10.0.0.1/24",
+		"pfsync0 syncpeer 10.0.0.2 syncdev enc0 -defer", "--style both", "pfsync0 \x1b[2J", "sis0 inet6 fe80::1%sis0/64"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		args := strings.Split(line, " ")
+		if len(args) > 0 && strings.HasPrefix(args[0], "--style=") {
+			args = append([]string{"--style", args[0][len("--style="):]}, args[1:]...)
+		}
+		cmd, err := ifconfig.Parse(args)
+		if err == nil {
+			if cmd.Change != nil {
+				if err := cmd.Change.Validate(); err != nil {
+					t.Errorf("%q parses and does not validate: %v", args, err)
+				}
+			}
+			return
+		}
+		named := func(word string) bool {
+			quoted := strconv.QuoteToASCII(word)
+			return strings.Contains(err.Error(), word) || strings.Contains(err.Error(), quoted) ||
+				strings.Contains(err.Error(), strings.Trim(quoted, `"`)) || clustered(word, err.Error())
+		}
+		if !slices.ContainsFunc(args, named) {
+			t.Errorf("%q: error %q names no word", args, err)
+		}
+		if strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: error %q is not one line", args, err)
+		}
+	})
+}
+
+// clustered reports whether text names one letter of an option word such as -ag.
+func clustered(word, text string) bool {
+	return strings.HasPrefix(word, "-") && strings.ContainsFunc(word[1:], func(r rune) bool { return strings.HasPrefix(text, "-"+string(r)+":") })
+}

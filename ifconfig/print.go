@@ -1,0 +1,211 @@
+package ifconfig
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+)
+
+// flagNames gives the printed names in the order of their bits (OpenBSD net/if.h, IFFBITS).
+var flagNames = []struct {
+	flag Flags
+	name string
+}{
+	{FlagUp, "UP"},
+	{FlagBroadcast, "BROADCAST"},
+	{FlagDebug, "DEBUG"},
+	{FlagLoopback, "LOOPBACK"},
+	{FlagPointToPoint, "POINTOPOINT"},
+	{FlagRunning, "RUNNING"},
+	{FlagNoARP, "NOARP"},
+	{FlagPromisc, "PROMISC"},
+	{FlagAllMulti, "ALLMULTI"},
+	{FlagSimplex, "SIMPLEX"},
+	{FlagMulticast, "MULTICAST"},
+}
+
+// Names lists the flags that are set, in the order of their bits.
+func (f Flags) Names() []string {
+	names := []string{}
+	for _, n := range flagNames {
+		if f&n.flag != 0 {
+			names = append(names, n.name)
+		}
+	}
+	return names
+}
+
+// String prints the flags word of the display: 8843<UP,BROADCAST,...>.
+func (f Flags) String() string { return fmt.Sprintf("%x<%s>", uint32(f), strings.Join(f.Names(), ",")) }
+
+// llPrio is OpenBSD's default priority of packets on a link (IFQ_DEFPRIO); Linux has no such setting.
+const llPrio = 3
+
+// Print shows interfaces as OpenBSD's ifconfig does. The zero Style is StyleBoth. The
+// error is w's.
+func Print(w io.Writer, interfaces []Interface, style Style) error {
+	var b strings.Builder
+	for i := range interfaces {
+		interfaces[i].print(&b, style)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (i *Interface) print(b *strings.Builder, style Style) {
+	fmt.Fprintf(b, "%s: flags=%v mtu %d\n", shown(i.Name), i.Flags, i.MTU)
+	if i.LLAddr != "" {
+		fmt.Fprintf(b, "\tlladdr %s\n", i.LLAddr)
+	}
+	if i.Description != "" {
+		fmt.Fprintf(b, "\tdescription: %s\n", shown(i.Description))
+	}
+	fmt.Fprintf(b, "\tindex %d priority 0 llprio %d\n", i.Index, llPrio)
+	if i.PFSync != nil {
+		i.PFSync.print(b, style)
+	}
+	if len(i.Groups) > 0 {
+		fmt.Fprintf(b, "\tgroups: %s\n", strings.Join(i.Groups, " "))
+	}
+	if i.Media != "" {
+		fmt.Fprintf(b, "\tmedia: %s\n", i.Media)
+	}
+	if i.Status != "" {
+		fmt.Fprintf(b, "\tstatus: %s\n", i.Status)
+	}
+	for _, a := range i.Inet {
+		a.printInet(b)
+	}
+	for _, a := range i.Inet6 {
+		a.printInet6(b, i.Name)
+	}
+}
+
+// print adds the pfsync lines. As on BSD there are none without a syncdev.
+func (p *PFSync) print(b *strings.Builder, style Style) {
+	if p.Syncdev == "" {
+		return
+	}
+	fmt.Fprintf(b, "\tpfsync: syncdev: %s ", p.Syncdev)
+	if p.Syncpeer.IsValid() && p.Syncpeer != multicastPeer {
+		fmt.Fprintf(b, "syncpeer: %v ", p.Syncpeer)
+	}
+	fmt.Fprintf(b, "maxupd: %d defer: %s\n", p.MaxUpd, onOff(p.Defer))
+	if style != StyleOpenBSD {
+		fmt.Fprintf(b, "\tsyncok: %d\n", bit(p.SyncOK))
+	}
+}
+
+func (a *Address) printInet(b *strings.Builder) {
+	fmt.Fprintf(b, "\tinet %v", a.Prefix.Addr())
+	if a.Peer.IsValid() {
+		fmt.Fprintf(b, " --> %v", a.Peer)
+	}
+	fmt.Fprintf(b, " netmask 0x%x", binary.BigEndian.Uint32(net.CIDRMask(a.Prefix.Bits(), 32)))
+	if a.Broadcast.IsValid() {
+		fmt.Fprintf(b, " broadcast %v", a.Broadcast)
+	}
+	b.WriteByte('\n')
+}
+
+func (a *Address) printInet6(b *strings.Builder, name string) {
+	fmt.Fprintf(b, "\tinet6 %v", a.Prefix.Addr())
+	if a.ScopeID != 0 {
+		fmt.Fprintf(b, "%%%s", name)
+	}
+	if a.Peer.IsValid() {
+		fmt.Fprintf(b, " --> %v", a.Peer)
+	}
+	fmt.Fprintf(b, " prefixlen %d", a.Prefix.Bits())
+	for _, mark := range a.Marks {
+		fmt.Fprintf(b, " %s", mark)
+	}
+	if a.ScopeID != 0 {
+		fmt.Fprintf(b, " scopeid 0x%x", a.ScopeID)
+	}
+	b.WriteByte('\n')
+}
+
+func onOff(on bool) string {
+	if on {
+		return "on"
+	}
+	return "off"
+}
+
+func bit(on bool) int {
+	if on {
+		return 1
+	}
+	return 0
+}
+
+// The JSON display has keys of its own, which stay when the control socket's change.
+type (
+	jsonDisplay struct {
+		Schema     int             `json:"schema"`
+		Interfaces []jsonInterface `json:"interfaces"`
+	}
+	jsonInterface struct {
+		Name        string        `json:"name"`
+		Index       int           `json:"index"`
+		Flags       []string      `json:"flags"`
+		FlagsHex    string        `json:"flags_hex"`
+		MTU         int           `json:"mtu"`
+		LLAddr      string        `json:"lladdr,omitempty"`
+		Description string        `json:"description,omitempty"`
+		Groups      []string      `json:"groups"`
+		Status      string        `json:"status,omitempty"`
+		Inet        []jsonAddress `json:"inet"`
+		Inet6       []jsonAddress `json:"inet6"`
+		PFSync      *jsonPFSync   `json:"pfsync,omitempty"`
+	}
+	jsonAddress struct {
+		Address   netip.Addr `json:"address"`
+		PrefixLen int        `json:"prefixlen"`
+		Broadcast netip.Addr `json:"broadcast,omitzero"`
+		Peer      netip.Addr `json:"peer,omitzero"`
+	}
+	jsonPFSync struct {
+		Syncdev   string     `json:"syncdev"`
+		Syncpeer  netip.Addr `json:"syncpeer"`
+		MaxUpd    int        `json:"maxupd"`
+		Defer     bool       `json:"defer"`
+		SyncOK    bool       `json:"syncok"`
+		CreatorID string     `json:"creatorid"`
+	}
+)
+
+// PrintJSON shows interfaces for programs. Keys are only ever added within a schema number.
+func PrintJSON(w io.Writer, interfaces []Interface) error {
+	d := jsonDisplay{Schema: 1, Interfaces: []jsonInterface{}}
+	for _, i := range interfaces {
+		j := jsonInterface{
+			Name: i.Name, Index: i.Index, Flags: i.Flags.Names(), FlagsHex: fmt.Sprintf("%x", uint32(i.Flags)),
+			MTU: i.MTU, LLAddr: i.LLAddr, Description: i.Description, Groups: append([]string{}, i.Groups...),
+			Status: i.Status, Inet: jsonAddresses(i.Inet), Inet6: jsonAddresses(i.Inet6),
+		}
+		if p := i.PFSync; p != nil {
+			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.SyncOK, fmt.Sprintf("%08x", p.Creator)}
+			if !p.Syncpeer.IsValid() {
+				j.PFSync.Syncpeer = multicastPeer
+			}
+		}
+		d.Interfaces = append(d.Interfaces, j)
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "\t")
+	return e.Encode(d)
+}
+
+func jsonAddresses(list []Address) []jsonAddress {
+	out := []jsonAddress{}
+	for _, a := range list {
+		out = append(out, jsonAddress{a.Prefix.Addr(), a.Prefix.Bits(), a.Broadcast, a.Peer})
+	}
+	return out
+}

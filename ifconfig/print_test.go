@@ -1,0 +1,221 @@
+package ifconfig_test
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/pfsync-linux/pfsync/ifconfig"
+)
+
+func pfsync0() ifconfig.Interface {
+	return ifconfig.Interface{
+		Name: "pfsync0", Index: 9, Flags: ifconfig.FlagUp | ifconfig.FlagRunning, MTU: 1500,
+		Groups: []string{"carp", "pfsync"}, Status: "active",
+		PFSync: &ifconfig.PFSync{Syncdev: "sis2", MaxUpd: 128, SyncOK: true, Creator: 0x1a2b3c4d},
+	}
+}
+
+func sis0() ifconfig.Interface {
+	return ifconfig.Interface{
+		Name: "sis0", Index: 2, MTU: 1500, LLAddr: "52:54:00:aa:00:01", Groups: []string{"egress"},
+		Flags: ifconfig.FlagUp | ifconfig.FlagBroadcast | ifconfig.FlagRunning | ifconfig.FlagSimplex | ifconfig.FlagMulticast,
+		Media: "Ethernet autoselect (1000baseT full-duplex)", Status: "active",
+		Inet: []ifconfig.Address{
+			{Prefix: netip.MustParsePrefix("10.0.0.254/24"), Broadcast: netip.MustParseAddr("10.0.0.255")},
+			{Prefix: netip.MustParsePrefix("10.0.0.1/32"), Peer: netip.MustParseAddr("10.0.0.2")},
+		},
+		Inet6: []ifconfig.Address{
+			{Prefix: netip.MustParsePrefix("fe80::5054:ff:feaa:1/64"), ScopeID: 2},
+			{Prefix: netip.MustParsePrefix("2001:db8::1/64"), Marks: []string{"tentative", "autoconf"}},
+		},
+	}
+}
+
+func printed(t *testing.T, i ifconfig.Interface, style ifconfig.Style) string {
+	t.Helper()
+	var b strings.Builder
+	if err := ifconfig.Print(&b, []ifconfig.Interface{i}, style); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+func TestPrint(t *testing.T) {
+	withPeer := pfsync0()
+	withPeer.PFSync = &ifconfig.PFSync{Syncdev: "enc0", Syncpeer: netip.MustParseAddr("10.0.0.2"), MaxUpd: 64, Defer: true}
+	withPeer.Status = "bulk 43% (12s)"
+	down := pfsync0()
+	down.Flags, down.Status, down.PFSync = 0, "no syncdev", &ifconfig.PFSync{MaxUpd: 128}
+	group := pfsync0()
+	group.PFSync.Syncpeer = netip.MustParseAddr("224.0.0.240")
+	evil := ifconfig.Interface{Name: "x0", Index: 1, MTU: 1500, Description: "a\x1b[2J"}
+	for _, test := range []struct {
+		name  string
+		iface ifconfig.Interface
+		style ifconfig.Style
+		want  string
+	}{
+		{"pfsync0", pfsync0(), "", `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: sis2 maxupd: 128 defer: off
+	syncok: 1
+	groups: carp pfsync
+	status: active
+`},
+		{"the multicast group is not shown as syncpeer", group, ifconfig.StyleOpenBSD, `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: sis2 maxupd: 128 defer: off
+	groups: carp pfsync
+	status: active
+`},
+		{"syncpeer and defer", withPeer, ifconfig.StyleBoth, `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: enc0 syncpeer: 10.0.0.2 maxupd: 64 defer: on
+	syncok: 0
+	groups: carp pfsync
+	status: bulk 43% (12s)
+`},
+		{"unconfigured", down, "", `pfsync0: flags=0<> mtu 1500
+	index 9 priority 0 llprio 3
+	groups: carp pfsync
+	status: no syncdev
+`},
+		{"Ethernet", sis0(), "", `sis0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> mtu 1500
+	lladdr 52:54:00:aa:00:01
+	index 2 priority 0 llprio 3
+	groups: egress
+	media: Ethernet autoselect (1000baseT full-duplex)
+	status: active
+	inet 10.0.0.254 netmask 0xffffff00 broadcast 10.0.0.255
+	inet 10.0.0.1 --> 10.0.0.2 netmask 0xffffffff
+	inet6 fe80::5054:ff:feaa:1%sis0 prefixlen 64 scopeid 0x2
+	inet6 2001:db8::1 prefixlen 64 tentative autoconf
+`},
+		{"a description cannot disturb the terminal", evil, "", `x0: flags=0<> mtu 1500
+	description: "a\x1b[2J"
+	index 1 priority 0 llprio 3
+`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, printed(t, test.iface, test.style)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFlagsPrintInOrderOfTheirBits(t *testing.T) {
+	if got, want := ifconfig.Flags(0x8bdf).String(), "8bdf<UP,BROADCAST,DEBUG,LOOPBACK,POINTOPOINT,RUNNING,NOARP,PROMISC,ALLMULTI,SIMPLEX,MULTICAST>"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestSelect(t *testing.T) {
+	first := sis0()
+	first.Inet = first.Inet[:1]
+	inet6Only := sis0()
+	inet6Only.Inet = nil
+	for _, test := range []struct {
+		args string
+		want []ifconfig.Interface
+	}{
+		{"", []ifconfig.Interface{first, pfsync0()}},
+		{"-A", []ifconfig.Interface{sis0(), pfsync0()}},
+		{"-a inet6", []ifconfig.Interface{inet6Only, pfsync0()}},
+		{"sis0", []ifconfig.Interface{sis0()}},
+		{"egress", []ifconfig.Interface{sis0()}},
+		{"carp", []ifconfig.Interface{pfsync0()}},
+		{"sis", []ifconfig.Interface{sis0()}},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			cmd, err := ifconfig.Parse(strings.Fields(test.args))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := cmd.Display.Select([]ifconfig.Interface{sis0(), pfsync0()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+	_, err := ifconfig.Display{Name: "sis7"}.Select([]ifconfig.Interface{sis0()})
+	if !errors.Is(err, ifconfig.ErrNoInterface) || err.Error() != "sis7: no such interface" {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestPrintJSON(t *testing.T) {
+	var b strings.Builder
+	if err := ifconfig.PrintJSON(&b, []ifconfig.Interface{pfsync0(), {Name: "lo", Index: 1, MTU: 65536,
+		Inet: []ifconfig.Address{{Prefix: netip.MustParsePrefix("127.0.0.1/8")}}}}); err != nil {
+		t.Fatal(err)
+	}
+	want := `{
+	"schema": 1,
+	"interfaces": [
+		{
+			"name": "pfsync0",
+			"index": 9,
+			"flags": [
+				"UP",
+				"RUNNING"
+			],
+			"flags_hex": "41",
+			"mtu": 1500,
+			"groups": [
+				"carp",
+				"pfsync"
+			],
+			"status": "active",
+			"inet": [],
+			"inet6": [],
+			"pfsync": {
+				"syncdev": "sis2",
+				"syncpeer": "224.0.0.240",
+				"maxupd": 128,
+				"defer": false,
+				"syncok": true,
+				"creatorid": "1a2b3c4d"
+			}
+		},
+		{
+			"name": "lo",
+			"index": 1,
+			"flags": [],
+			"flags_hex": "0",
+			"mtu": 65536,
+			"groups": [],
+			"inet": [
+				{
+					"address": "127.0.0.1",
+					"prefixlen": 8
+				}
+			],
+			"inet6": []
+		}
+	]
+}
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func ExamplePrint() {
+	ifconfig.Print(os.Stdout, []ifconfig.Interface{pfsync0()}, ifconfig.StyleOpenBSD)
+	// Output:
+	// pfsync0: flags=41<UP,RUNNING> mtu 1500
+	// 	index 9 priority 0 llprio 3
+	// 	pfsync: syncdev: sis2 maxupd: 128 defer: off
+	// 	groups: carp pfsync
+	// 	status: active
+}

@@ -1,0 +1,133 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+
+	"github.com/pfsync-linux/pfsync/ifconfig"
+)
+
+// ErrNotRunning is wrapped by a Client's errors when nobody listens.
+var ErrNotRunning = errors.New("pfsyncd is not running in this network namespace; start it with: pfsyncd")
+
+// maxAnswer bounds what is read of an answer; the longest are some kilobytes.
+const maxAnswer = 4 << 20
+
+// Client talks to the pfsyncd of a network namespace. It may be used by many goroutines.
+type Client struct{ http http.Client }
+
+// NewClient reaches the pfsyncd of the process's own network namespace.
+func NewClient() *Client {
+	return NewClientDial(func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", Address)
+	})
+}
+
+// NewClientDial is NewClient for those who connect in another way, from within another
+// namespace for instance.
+func NewClientDial(dial func(context.Context) (net.Conn, error)) *Client {
+	return &Client{http.Client{
+		Timeout: writeTimeout + readTimeout, // when ctx has none: longer than any answer takes
+		Transport: &http.Transport{
+			DisableKeepAlives: true, // programs ask once and end
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				c, err := dial(ctx)
+				if errors.Is(err, syscall.ECONNREFUSED) {
+					return nil, ErrNotRunning
+				}
+				if err != nil {
+					return nil, fmt.Errorf("control socket: %w", err)
+				}
+				if err := checkServer(c); err != nil {
+					c.Close()
+					return nil, err
+				}
+				return c, nil
+			},
+		},
+	}}
+}
+
+// checkServer refuses a server that is neither root's nor one's own: anyone can take an abstract
+// socket's name while pfsyncd does not run.
+func checkServer(c net.Conn) error {
+	uid, err := peerUID(c)
+	if err != nil {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	if uid != 0 && int(uid) != os.Geteuid() {
+		return fmt.Errorf("control socket: uid %d listens on %s in pfsyncd's place; end that process", uid, Address)
+	}
+	return nil
+}
+
+// Interfaces lists what pfsyncd owns.
+func (c *Client) Interfaces(ctx context.Context) (list []ifconfig.Interface, err error) {
+	err = c.do(ctx, http.MethodGet, "/v1/interfaces", nil, &list)
+	return list, err
+}
+
+// Change applies ch as a whole or not at all. The error is what ifconfig prints
+// behind its name.
+func (c *Client) Change(ctx context.Context, ch ifconfig.Change) error {
+	return c.do(ctx, http.MethodPost, "/v1/change", ch, nil)
+}
+
+// Counters lists all counters in the order of netstat -s.
+func (c *Client) Counters(ctx context.Context) (list []Counter, err error) {
+	err = c.do(ctx, http.MethodGet, "/v1/counters", nil, &list)
+	return list, err
+}
+
+// Status returns the daemon's state beyond interfaces.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	err = c.do(ctx, http.MethodGet, "/v1/status", nil, &s)
+	return s, err
+}
+
+// do sends question, if any, and reads the answer into answer, if wanted.
+func (c *Client) do(ctx context.Context, method, path string, question, answer any) error {
+	var body io.Reader
+	if question != nil {
+		b, err := json.Marshal(question)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://pfsyncd"+path, body)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(r)
+	if errors.Is(err, ErrNotRunning) {
+		return ErrNotRunning
+	}
+	if err != nil {
+		return fmt.Errorf("pfsyncd: %w", errors.Unwrap(err)) // without the URL, which says nothing
+	}
+	defer resp.Body.Close()
+	from := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
+	if resp.StatusCode >= 400 {
+		var why refusal
+		if err := from.Decode(&why); err != nil || why.Error == "" {
+			return fmt.Errorf("pfsyncd: %s", resp.Status)
+		}
+		return errors.New(why.Error)
+	}
+	if answer == nil {
+		return nil
+	}
+	if err := from.Decode(answer); err != nil {
+		return fmt.Errorf("pfsyncd: answer of %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+// Package controltest has a daemon's Node made of memory, for those who test what
+// talks to the control socket.
+package controltest
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/sync/control"
+)
+
+// Node has a pfsync0 that takes every setting and does nothing. It starts as the
+// daemon's does: existing, down and unconfigured.
+type Node struct {
+	// Refuse, if set, is asked before a Change is applied.
+	Refuse func(ifconfig.Change) error
+
+	mu      sync.Mutex
+	pfsync0 *ifconfig.Interface // nil: destroyed
+	changes []ifconfig.Change
+}
+
+// NewNode returns a node as it is after the daemon's start.
+func NewNode() *Node { return &Node{pfsync0: fresh()} }
+
+func fresh() *ifconfig.Interface {
+	return &ifconfig.Interface{Name: "pfsync0", Index: 9, MTU: 1500, Groups: []string{"carp", "pfsync"}, Status: "no syncdev",
+		PFSync: &ifconfig.PFSync{MaxUpd: 128, Creator: 0x1a2b3c4d}}
+}
+
+// Changes lists what was asked for so far, refusals included.
+func (n *Node) Changes() []ifconfig.Change {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]ifconfig.Change(nil), n.changes...)
+}
+
+// Change implements control.Node.
+func (n *Node) Change(c ifconfig.Change) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.changes = append(n.changes, c)
+	if n.Refuse != nil {
+		if err := n.Refuse(c); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.Create && n.pfsync0 != nil:
+		return errors.New("pfsync0: SIOCIFCREATE: File exists")
+	case c.Destroy && n.pfsync0 == nil:
+		return fmt.Errorf("pfsync0: %w", ifconfig.ErrNoInterface)
+	case c.Destroy:
+		n.pfsync0 = nil
+		return nil
+	case n.pfsync0 == nil:
+		n.pfsync0 = fresh() // setting something creates it, as on OpenBSD
+	}
+	n.apply(c)
+	return nil
+}
+
+func (n *Node) apply(c ifconfig.Change) {
+	i, p := n.pfsync0, n.pfsync0.PFSync
+	if c.Syncdev != nil {
+		p.Syncdev = *c.Syncdev
+	}
+	if c.Syncpeer != nil {
+		p.Syncpeer = *c.Syncpeer
+	}
+	if c.MaxUpd != nil {
+		p.MaxUpd = *c.MaxUpd
+	}
+	if c.Defer != nil {
+		p.Defer = *c.Defer
+	}
+	if c.MTU != nil {
+		i.MTU = *c.MTU
+	}
+	if c.Up != nil {
+		i.Flags &^= ifconfig.FlagUp
+		if *c.Up {
+			i.Flags |= ifconfig.FlagUp
+		}
+	}
+	i.Flags &^= ifconfig.FlagRunning
+	i.Status = "no syncdev"
+	p.SyncOK = false
+	if p.Syncdev != "" {
+		i.Status = "no carrier"
+		if i.Flags&ifconfig.FlagUp != 0 {
+			i.Flags |= ifconfig.FlagRunning
+			i.Status = "active"
+			p.SyncOK = true
+		}
+	}
+}
+
+// Interfaces implements control.Node.
+func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.pfsync0 == nil {
+		return []ifconfig.Interface{}, nil
+	}
+	i := *n.pfsync0
+	p := *i.PFSync
+	i.PFSync = &p
+	return []ifconfig.Interface{i}, nil
+}
+
+// Counters implements control.Node.
+func (n *Node) Counters() ([]control.Counter, error) {
+	return []control.Counter{{Name: "ipackets", Help: "packets received (IPv4)", Value: 812}}, nil
+}
+
+// Status implements control.Node.
+func (n *Node) Status() (control.Status, error) {
+	return control.Status{Table: "memory", Creator: 0x1a2b3c4d, States: control.States{Local: 3, Imported: 4}, Bulk: "done"}, nil
+}

@@ -1,0 +1,11 @@
+// Package control is the control socket: how ifconfig and its like reach the pfsyncd
+// of their network namespace. It is the abstract unix socket @pfsyncd, which belongs
+// to the namespace as an ioctl would; HTTP and JSON are spoken on it:
+//
+//	GET  /v1/interfaces   []ifconfig.Interface
+//	POST /v1/change       ifconfig.Change, root only
+//	GET  /v1/counters     []Counter
+//	GET  /v1/status       Status
+//
+// Errors come with a status of 400 and more and {"error": "..."}.
+package control

@@ -1,0 +1,213 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pfsync-linux/pfsync/ifconfig"
+)
+
+const (
+	maxBody   = 64 << 10 // a Change is some hundred bytes
+	maxHeader = 8 << 10
+
+	// A request is one small packet each way; who needs longer is not ifconfig.
+	readTimeout  = 5 * time.Second
+	writeTimeout = 30 * time.Second // the Node works within it
+	idleTimeout  = 30 * time.Second
+
+	// shutdownTimeout is what running requests get when the daemon ends.
+	shutdownTimeout = 2 * time.Second
+)
+
+// Server answers on the control socket.
+type Server struct {
+	node    Node
+	log     *slog.Logger
+	routes  map[string]route
+	denied  atomic.Uint64 // changes asked for by others than root
+	invalid atomic.Uint64 // requests that make no sense
+	guarded guarded
+}
+
+// route is one row of the table of endpoints.
+type route struct {
+	method   string
+	rootOnly bool
+	answer   func(*http.Request) (any, error)
+}
+
+// NewServer makes a Server of node. It starts nothing.
+func NewServer(node Node, log *slog.Logger) *Server {
+	s := &Server{node: node, log: log}
+	s.routes = map[string]route{
+		"/v1/interfaces": {http.MethodGet, false, func(*http.Request) (any, error) { return node.Interfaces() }},
+		"/v1/change":     {http.MethodPost, true, s.change},
+		"/v1/counters":   {http.MethodGet, false, func(*http.Request) (any, error) { return s.counters() }},
+		"/v1/status":     {http.MethodGet, false, func(*http.Request) (any, error) { return node.Status() }},
+	}
+	return s
+}
+
+// Serve answers on l until ctx ends, lets running requests finish for two seconds, closes l and
+// returns when its last goroutine is gone: the Node is not called any more. The error tells
+// why it ended earlier. A Server serves once.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	s.guarded.Listener = l
+	var conns sync.WaitGroup
+	h := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			known, ok := c.(*conn)
+			return context.WithValue(ctx, rootKey{}, ok && known.root)
+		},
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				conns.Add(1)
+			case http.StateClosed:
+				conns.Done()
+			}
+		},
+	}
+	served := make(chan error, 1)
+	go func() { served <- h.Serve(&s.guarded) }()
+	var err error
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		h.Shutdown(patience) // Close below ends those that take too long
+		err = <-served
+	}
+	h.Close()
+	conns.Wait()
+	if err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("control socket: %w", err)
+	}
+	return nil
+}
+
+// rootKey finds in a request's context whether root asks.
+type rootKey struct{}
+
+// httpError is an error with a status other than 422.
+type httpError struct {
+	status int
+	text   string
+}
+
+func (e httpError) Error() string { return e.text }
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	answer, err := s.handle(r)
+	status := http.StatusOK
+	if err != nil {
+		status = http.StatusUnprocessableEntity // understood, and refused by the Node
+		if e, ok := errors.AsType[httpError](err); ok {
+			status = e.status
+			if status != http.StatusForbidden {
+				s.invalid.Add(1)
+			}
+		}
+		answer = refusal{err.Error()}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", s.routes[r.URL.Path].method)
+	}
+	w.WriteHeader(status)
+	if err := json.NewEncoder(w).Encode(answer); err != nil {
+		s.log.Debug("control answer not delivered", "path", r.URL.Path, "err", err)
+	}
+}
+
+// refusal is the body of an answer that is an error.
+type refusal struct {
+	Error string `json:"error"`
+}
+
+func (s *Server) handle(r *http.Request) (any, error) {
+	route, ok := s.routes[r.URL.Path]
+	switch {
+	case !ok:
+		return nil, httpError{http.StatusNotFound, fmt.Sprintf("%q: no such endpoint", r.URL.Path)}
+	case r.Method != route.method:
+		return nil, httpError{http.StatusMethodNotAllowed, fmt.Sprintf("%s: takes %s only", r.URL.Path, route.method)}
+	}
+	if root, _ := r.Context().Value(rootKey{}).(bool); route.rootOnly && !root {
+		s.denied.Add(1)
+		return nil, httpError{http.StatusForbidden, "pfsync0: Operation not permitted"}
+	}
+	return route.answer(r)
+}
+
+// change applies a Change, checked here again: root's own programs speak HTTP too.
+func (s *Server) change(r *http.Request) (any, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, httpError{http.StatusRequestEntityTooLarge, fmt.Sprintf("change: longer than %d bytes", maxBody)}
+		}
+		return nil, httpError{http.StatusBadRequest, fmt.Sprintf("change: %v", err)}
+	}
+	c, err := decodeChange(body)
+	if err != nil {
+		return nil, httpError{http.StatusBadRequest, err.Error()}
+	}
+	if err := s.node.Change(c); err != nil {
+		return nil, err
+	}
+	return struct{}{}, nil
+}
+
+func (s *Server) counters() ([]Counter, error) {
+	list, err := s.node.Counters()
+	if err != nil {
+		return nil, err
+	}
+	return append(list[:len(list):len(list)],
+		Counter{"ctldenied", "changes refused to users other than root", s.denied.Load()},
+		Counter{"ctlinvalid", "control requests refused as invalid", s.invalid.Load()},
+		Counter{"ctlguests", "control connections refused as too many", s.guarded.refused.Load()},
+	), nil
+}
+
+// decodeChange reads a Change as sent to /v1/change. A field that is not known is refused: the
+// whole change could not be applied.
+func decodeChange(body []byte) (ifconfig.Change, error) {
+	var c ifconfig.Change
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		return c, fmt.Errorf("change: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return c, errors.New("change: more than one object")
+	}
+	if err := c.Validate(); err != nil {
+		return c, err
+	}
+	if c.Interface != "pfsync0" {
+		return c, fmt.Errorf("%s: not an interface of pfsyncd", c.Interface)
+	}
+	return c, nil
+}

@@ -1,0 +1,113 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/sync/engine"
+)
+
+// Change applies c as a whole or not at all. It is the control.Node's.
+func (n *Node) Change(c ifconfig.Change) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	if c.Interface != Name {
+		return fmt.Errorf("%s: not an interface of pfsyncd", c.Interface)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.run == nil || n.runCtx.Err() != nil {
+		return errors.New("pfsyncd is ending")
+	}
+	switch {
+	case c.Create && n.device != nil && !n.born:
+		return fmt.Errorf("%s: SIOCIFCREATE: File exists", Name)
+	case c.Destroy:
+		return n.changeDestroy()
+	}
+	next := n.settings.with(c)
+	if err := n.check(c, next); err != nil {
+		return fmt.Errorf("%s: %w", Name, err)
+	}
+	if n.device == nil {
+		if err := n.create(); err != nil {
+			return err
+		}
+	}
+	n.born = false
+	old := n.settings
+	n.settings = next
+	if err := n.apply(); err != nil {
+		n.settings = old
+		return errors.Join(fmt.Errorf("%s: %w", Name, err), n.apply())
+	}
+	return nil
+}
+
+func (n *Node) changeDestroy() error {
+	if n.device == nil {
+		return fmt.Errorf("%s: SIOCIFDESTROY: Device not configured", Name)
+	}
+	n.settings = settings{engine: engine.DefaultSettings()}
+	err := n.apply()
+	n.destroy()
+	return err
+}
+
+// with is s with what c mentions.
+func (s settings) with(c ifconfig.Change) settings {
+	set(&s.engine.Up, c.Up)
+	set(&s.engine.MTU, c.MTU)
+	set(&s.engine.MaxUpd, c.MaxUpd)
+	set(&s.engine.Defer, c.Defer)
+	set(&s.link.Syncdev, c.Syncdev)
+	set(&s.link.Syncpeer, c.Syncpeer)
+	return s
+}
+
+func set[T any](field *T, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+// check refuses what could not work, before anything is changed. Only what c
+// mentions is looked at: a syncdev that has vanished since must not stand in the
+// way of other settings.
+func (n *Node) check(c ifconfig.Change, next settings) error {
+	mtu := 0 // of the syncdev, when it is there
+	if next.link.Syncdev != "" {
+		var err error
+		if mtu, err = n.cfg.InterfaceMTU(next.link.Syncdev); err != nil && c.Syncdev != nil {
+			return fmt.Errorf("SIOCSETPFSYNC: syncdev %s: no such interface", next.link.Syncdev)
+		}
+	}
+	if c.MTU != nil && mtu > 0 && *c.MTU > mtu {
+		return fmt.Errorf("SIOCSIFMTU: mtu %d: larger than that of syncdev %s, %d", *c.MTU, next.link.Syncdev, mtu)
+	}
+	return next.link.Check()
+}
+
+// apply brings device, link and engine to n.settings. What is so already stays
+// untouched: setting the same again asks nobody for anything. n.mu is held.
+func (n *Node) apply() error {
+	if err := n.link.Configure(n.settings.link); err != nil {
+		return err
+	}
+	if d := n.device; d != nil {
+		status := d.Status()
+		if status.MTU != n.settings.engine.MTU {
+			if err := d.SetMTU(n.settings.engine.MTU); err != nil {
+				return err
+			}
+		}
+		if status.Up != n.settings.engine.Up {
+			if err := d.SetUp(n.settings.engine.Up); err != nil {
+				return err
+			}
+		}
+	}
+	return n.engine.Configure(n.settings.engine)
+}

@@ -1,0 +1,115 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/sync/engine"
+	"github.com/pfsync-linux/pfsync/sync/link"
+	"github.com/pfsync-linux/pfsync/tunif"
+)
+
+// Name of the one interface there is.
+const Name = "pfsync0"
+
+// Table is a state table with all that a daemon needs of it.
+type Table interface {
+	engine.Table
+	Run(ctx context.Context) error
+}
+
+// Device is pfsync0: tunif.Device, or tuniftest's.
+type Device interface {
+	Run(ctx context.Context) error
+	Write(packet []byte) error
+	SetUp(up bool) error
+	SetMTU(mtu int) error
+	Status() tunif.Status
+	Events() <-chan tunif.Status
+	Counters() []tunif.Counter
+	Close() error
+}
+
+// Config is what a node is made of.
+type Config struct {
+	Identity     Identity
+	Table        Table
+	TableName    string                                 // conntrack or memory, as shown to operators
+	TableStats   func() []control.Counter               // may be nil
+	OpenDevice   func(name string) (Device, error)      // makes pfsync0
+	InterfaceMTU func(name string) (mtu int, err error) // tells whether an interface exists
+	Log          *slog.Logger
+}
+
+// Node is one firewall's pfsync. Run owns its goroutines; it is the control.Node
+// that ifconfig talks to.
+type Node struct {
+	cfg    Config
+	log    *slog.Logger
+	link   *link.Link
+	engine *engine.Engine
+
+	shown atomic.Pointer[shownDevice] // where the engine's packets appear; nil: nowhere
+
+	mu       sync.Mutex // serialises changes; guards what follows
+	settings settings
+	device   *device // nil while pfsync0 does not exist
+	born     bool    // made by the daemon itself: the operator may still `create` it
+	run      *errgroup.Group
+	runCtx   context.Context
+}
+
+// settings is the configuration as the operator sees it.
+type settings struct {
+	engine engine.Settings
+	link   link.Config
+}
+
+// New returns a node; Run starts it.
+func New(cfg Config) *Node {
+	n := &Node{cfg: cfg, log: cfg.Log, link: link.New(cfg.Log)}
+	n.settings.engine = engine.DefaultSettings()
+	n.engine = engine.New(engine.Config{Creator: cfg.Identity.Creator, Log: cfg.Log}, cfg.Table, n.link, n)
+	return n
+}
+
+// Run makes pfsync0, down and unconfigured, and works until ctx ends. Then the
+// engine sends what is pending, and pfsync0 goes away; the states stay where they
+// are. ready is called once control requests make sense.
+func (n *Node) Run(ctx context.Context, ready func()) error {
+	// The engine ends first: its last packets need the link.
+	lower, stopLower := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLower()
+	group, lower := errgroup.WithContext(lower)
+	n.mu.Lock()
+	n.run, n.runCtx = group, lower
+	err := n.create()
+	n.born = true
+	n.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	upper, stopUpper := context.WithCancel(ctx)
+	defer stopUpper()
+	group.Go(func() error { return n.cfg.Table.Run(lower) })
+	group.Go(func() error { return n.link.Run(lower) })
+	group.Go(func() error {
+		<-lower.Done() // one of the others failed
+		stopUpper()
+		return nil
+	})
+	n.log.Info("started", "creatorid", fmt.Sprintf("%08x", n.cfg.Identity.Creator), "table", n.cfg.TableName)
+	ready()
+	n.engine.Run(upper)
+	n.mu.Lock()
+	n.destroy()
+	n.mu.Unlock()
+	stopLower()
+	return group.Wait()
+}

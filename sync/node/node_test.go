@@ -1,0 +1,278 @@
+package node_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/pfstate/memory"
+	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/sync/link"
+	"github.com/pfsync-linux/pfsync/sync/node"
+	"github.com/pfsync-linux/pfsync/sync/wire"
+	"github.com/pfsync-linux/pfsync/tunif"
+	"github.com/pfsync-linux/pfsync/tunif/tuniftest"
+)
+
+var _ control.Node = (*node.Node)(nil)
+var _ node.Device = (*tunif.Device)(nil)
+var _ node.Device = (*tuniftest.Device)(nil)
+
+// rig is a node with a table in memory, a device made of channels, and the syncdevs
+// sis2 and small, which exist only as far as checks go.
+type rig struct {
+	*node.Node
+	t      *testing.T
+	table  *memory.Table
+	device *tuniftest.Device // the last one made
+	busy   bool              // pfsync0 belongs to another process
+}
+
+func start(t *testing.T) *rig {
+	log := slog.New(slog.DiscardHandler)
+	r := &rig{t: t, table: memory.New(memory.Config{Creator: 0xc0ffee01})}
+	r.Node = node.New(node.Config{
+		Identity: node.Identity{Creator: 0xc0ffee01}, Table: r.table, TableName: "memory", Log: log,
+		OpenDevice: func(name string) (node.Device, error) {
+			if r.busy {
+				return nil, errors.New("pfsync0: in use by another process")
+			}
+			r.device = tuniftest.Open(name)
+			return r.device, nil
+		},
+		InterfaceMTU: func(name string) (int, error) {
+			mtu := map[string]int{"sis2": 1500, "small": 600}[name]
+			if mtu == 0 {
+				return 0, errors.New("no such network interface")
+			}
+			return mtu, nil
+		},
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- r.Run(ctx, func() { close(ready) }) }()
+	select {
+	case <-ready:
+	case err := <-ended:
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("ended with %v", err)
+		}
+	})
+	return r
+}
+
+// ifconfig does what the command line says.
+func (r *rig) ifconfig(words string) error {
+	r.t.Helper()
+	cmd, err := ifconfig.Parse(append([]string{"pfsync0"}, strings.Fields(words)...))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return r.Change(*cmd.Change)
+}
+
+// pfsync0 is what is shown of the interface, nil when there is none.
+func (r *rig) pfsync0() *ifconfig.Interface {
+	r.t.Helper()
+	all, err := r.Interfaces()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return &all[0]
+}
+
+func TestPfsync0ExistsFromTheStart(t *testing.T) {
+	r := start(t)
+	want := &ifconfig.Interface{
+		Name: "pfsync0", Index: 1, MTU: 1500, Groups: []string{"carp", "pfsync"}, Status: "no syncdev",
+		PFSync: &ifconfig.PFSync{MaxUpd: 128, Creator: 0xc0ffee01},
+	}
+	if diff := cmp.Diff(want, r.pfsync0(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestChangesAreApplied(t *testing.T) {
+	r := start(t)
+	if err := r.ifconfig("syncpeer 192.168.254.253 maxupd 64 up defer mtu 1400 syncdev sis2"); err != nil {
+		t.Fatal(err)
+	}
+	want := &ifconfig.PFSync{
+		Syncdev: "sis2", Syncpeer: netip.MustParseAddr("192.168.254.253"), MaxUpd: 64, Defer: true, Creator: 0xc0ffee01,
+	}
+	got := r.pfsync0()
+	if diff := cmp.Diff(want, got.PFSync, cmpopts.EquateComparable(netip.Addr{})); diff != "" || got.MTU != 1400 || got.Flags&ifconfig.FlagUp == 0 {
+		t.Errorf("%+v %s", got, diff)
+	}
+	if err := r.ifconfig("-syncpeer -defer down -syncdev"); err != nil {
+		t.Fatal(err)
+	}
+	got = r.pfsync0()
+	if got.PFSync.Syncdev != "" || got.PFSync.Syncpeer.IsValid() || got.PFSync.Defer || got.PFSync.MaxUpd != 64 || got.Flags != 0 {
+		t.Errorf("%+v %+v", got, got.PFSync)
+	}
+}
+
+// What is refused changes nothing, also of the words before it.
+func TestRefusedChangesChangeNothing(t *testing.T) {
+	for _, c := range []struct{ words, want string }{
+		{"maxupd 64 syncdev em9 up", "pfsync0: SIOCSETPFSYNC: syncdev em9: no such interface"},
+		{"up mtu 307", "mtu 307: too small"},
+		{"up syncdev small mtu 700", "larger than that of syncdev small, 600"},
+	} {
+		r := start(t)
+		if err := r.ifconfig("syncdev sis2 maxupd 32"); err != nil {
+			t.Fatal(err)
+		}
+		before := r.pfsync0()
+		ch, err := ifconfig.ParseWords("pfsync0", strings.Fields(c.words))
+		if err == nil {
+			err = r.Change(ch)
+		}
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.words, err, c.want)
+		}
+		if diff := cmp.Diff(before, r.pfsync0(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Errorf("%s changed %s", c.words, diff)
+		}
+	}
+}
+
+// A syncdev that has gone meanwhile does not stand in the way of other settings.
+func TestSettingsWithoutTheirSyncdev(t *testing.T) {
+	r := start(t)
+	if err := r.Change(ifconfig.Change{Interface: "pfsync0", MaxUpd: new(7)}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCreateAndDestroy(t *testing.T) {
+	r := start(t)
+	steps := []struct {
+		words, err string
+		exists     bool
+	}{
+		{"create", "", true}, // made by the daemon itself: it becomes the operator's
+		{"create", "pfsync0: SIOCIFCREATE: File exists", true},
+		{"syncdev sis2 up", "", true},
+		{"destroy", "", false},
+		{"destroy", "pfsync0: SIOCIFDESTROY: Device not configured", false},
+		{"up", "", true}, // makes it, unconfigured
+		{"destroy", "", false},
+		{"create", "", true},
+	}
+	for _, s := range steps {
+		err := r.ifconfig(s.words)
+		if (err == nil) != (s.err == "") || err != nil && err.Error() != s.err {
+			t.Errorf("%s: %v, want %q", s.words, err, s.err)
+		}
+		i := r.pfsync0()
+		if (i != nil) != s.exists {
+			t.Fatalf("after %s pfsync0 is %+v", s.words, i)
+		}
+		if s.words == "up" && i.PFSync.Syncdev != "" {
+			t.Errorf("made anew it still has syncdev %s", i.PFSync.Syncdev)
+		}
+	}
+}
+
+func TestPfsync0OfAnotherProcess(t *testing.T) {
+	r := start(t)
+	if err := r.ifconfig("destroy"); err != nil {
+		t.Fatal(err)
+	}
+	r.busy = true
+	if err := r.ifconfig("up"); err == nil || !strings.Contains(err.Error(), "in use by another process") {
+		t.Errorf("%v", err)
+	}
+	if r.pfsync0() != nil {
+		t.Error("pfsync0 is shown")
+	}
+}
+
+// What others do to the device is followed.
+func TestDeviceChangedByOthers(t *testing.T) {
+	r := start(t)
+	if err := r.ifconfig("up"); err != nil {
+		t.Fatal(err)
+	}
+	await := func(what string, cond func(*ifconfig.Interface) bool) {
+		t.Helper()
+		for n := 0; !cond(r.pfsync0()); n++ {
+			if n == 1e6 {
+				t.Fatalf("%s: pfsync0 is %+v", what, r.pfsync0())
+			}
+		}
+	}
+	r.device.Change(func(s *tunif.Status) { s.Up = false })
+	await("taken down", func(i *ifconfig.Interface) bool { return i.Flags == 0 })
+	r.device.Change(func(s *tunif.Status) { s.Gone = true })
+	await("deleted", func(i *ifconfig.Interface) bool { return i == nil })
+	if err := r.ifconfig("create up"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Every local change appears on pfsync0, with the header it has on the wire.
+func TestStateChangesAppearOnPfsync0(t *testing.T) {
+	r := start(t)
+	if err := r.ifconfig("up"); err != nil {
+		t.Fatal(err)
+	}
+	s := pfstate.Default()
+	s.Proto = pfstate.ProtoUDP
+	orig := pfstate.Tuple{Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("10.0.0.2"), SrcPort: 1000, DstPort: 53}
+	s.SetTuples(orig, orig.Reversed(), 0)
+	if err := r.table.Create(s); err != nil {
+		t.Fatal(err)
+	}
+	packet := <-r.device.Written()
+	if packet[0] != 0x45 || packet[8] != link.TTL || packet[9] != link.Protocol || netip.AddrFrom4([4]byte(packet[16:20])) != link.Group {
+		t.Errorf("IP header % x", packet[:link.HeaderLen])
+	}
+	_, rest, err := wire.ParseHeader(packet[link.HeaderLen:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	section, _, err := wire.NextSection(rest)
+	if err != nil || section.Action != wire.ActIns {
+		t.Errorf("first section is %v, %v; want an insert", section.Action, err)
+	}
+}
+
+func TestStatusAndCounters(t *testing.T) {
+	r := start(t)
+	s, err := r.Status()
+	if want := (control.Status{Table: "memory", Creator: 0xc0ffee01, Bulk: "none"}); err != nil || s != want {
+		t.Errorf("status %+v, %v; want %+v", s, err, want)
+	}
+	all, err := r.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for n, c := range all {
+		if c.Name == "" || c.Help == "" || seen[c.Name] {
+			t.Errorf("counter %d is %+v", n, c)
+		}
+		seen[c.Name] = true
+	}
+	if all[0].Name != "ipackets" || !seen["tun_written"] {
+		t.Errorf("counters %v", all)
+	}
+}

@@ -1,0 +1,100 @@
+package node
+
+import (
+	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/sync/engine"
+)
+
+// Interfaces shows pfsync0, if it exists. It is the control.Node's.
+func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
+	status, err := n.engine.Status()
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.device == nil {
+		return nil, nil
+	}
+	device, e := n.device.Status(), n.settings.engine
+	shown := ifconfig.Interface{
+		Name: Name, Index: device.Index, MTU: device.MTU,
+		Groups: []string{"carp", "pfsync"},
+		Status: n.settings.describe(status),
+		PFSync: &ifconfig.PFSync{
+			Syncdev: n.settings.link.Syncdev, Syncpeer: n.settings.link.Syncpeer,
+			MaxUpd: e.MaxUpd, Defer: e.Defer, SyncOK: status.SyncOK, Creator: n.cfg.Identity.Creator,
+		},
+	}
+	if device.Up {
+		shown.Flags |= ifconfig.FlagUp
+		if status.Link.Up {
+			shown.Flags |= ifconfig.FlagRunning
+		}
+	}
+	return []ifconfig.Interface{shown}, nil
+}
+
+// describe is the status line of pfsync0.
+func (s settings) describe(e engine.Status) string {
+	switch {
+	case s.link.Syncdev == "":
+		return "no syncdev"
+	case !e.Settings.Up:
+		return "down"
+	case !e.Link.Up && (e.Link.Reason == "down" || e.Link.Reason == "no carrier"):
+		return "no carrier"
+	case !e.Link.Up && e.Link.Reason != "":
+		return e.Link.Reason
+	case !e.Link.Up:
+		return "starting"
+	}
+	switch e.Bulk {
+	case "done":
+		return "active"
+	case "failed":
+		return "bulk failed, asked for again when a peer is heard"
+	case "start", "sent":
+		return "bulk asked for"
+	}
+	return "bulk"
+}
+
+// Counters returns the counters of all parts, pf's first. It is the control.Node's.
+func (n *Node) Counters() ([]control.Counter, error) {
+	counted, err := n.engine.Counters()
+	if err != nil {
+		return nil, err
+	}
+	var all []control.Counter
+	for _, c := range counted {
+		all = append(all, control.Counter(c))
+	}
+	for _, c := range n.link.Counters() {
+		all = append(all, control.Counter{Name: "link_" + c.Name, Help: c.Help, Value: c.Value})
+	}
+	if n.cfg.TableStats != nil {
+		all = append(all, n.cfg.TableStats()...)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.device != nil {
+		for _, c := range n.device.Counters() {
+			all = append(all, control.Counter(c))
+		}
+	}
+	return all, nil
+}
+
+// Status returns what is beyond interfaces. It is the control.Node's.
+func (n *Node) Status() (control.Status, error) {
+	s, err := n.engine.Status()
+	if err != nil {
+		return control.Status{}, err
+	}
+	return control.Status{
+		Table: n.cfg.TableName, Creator: n.cfg.Identity.Creator, Bulk: s.Bulk,
+		States: control.States{Local: s.Local, Imported: s.Imported},
+	}, nil
+}
