@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -200,27 +201,56 @@ func exchangeWithUnicast(t *testing.T, a, b *link.Link, peer netip.Addr, tag str
 	}
 }
 
-// An interface may be made anew under the index of the one deleted.
+// gate is a log handler that stops the first who logs a warning, until it is opened.
+type gate struct {
+	slog.Handler
+	first         *sync.Once
+	reached, open chan struct{}
+}
+
+func (g gate) Handle(_ context.Context, r slog.Record) error {
+	if r.Level == slog.LevelWarn {
+		g.first.Do(func() { close(g.reached); <-g.open })
+	}
+	return nil
+}
+
+func (gate) Enabled(context.Context, slog.Level) bool { return true }
+func (g gate) WithAttrs([]slog.Attr) slog.Handler     { return g }
+
+// While the link looks away, its interface is deleted and made anew under the same
+// index: nothing but the event tells that the socket is dead.
 func TestSameIndexAgain(t *testing.T) {
 	w := newWire(t)
-	a := start(t, w.a, sis2)
-	b := start(t, w.b, sis2)
-	awaitUp(t, a)
-	awaitUp(t, b)
-	for range 3 {
-		seen := [2]uint64{counter(a, "link_reopened"), counter(b, "link_reopened")}
-		batch := "link del sis2\nlink add sis2 index 77 type veth peer name sis2 index 78 netns " + w.b.Name + "\n" +
-			"addr add 192.0.2.1/24 dev sis2\nlink set sis2 up\n"
-		if _, err := w.a.Run(t.Context(), "sh", "-c", "echo '"+batch+"' | ip -batch -"); err != nil {
-			t.Fatal(err)
-		}
+	remake := func() {
+		t.Helper()
+		ip(t, w.a, "link del sis2")
+		ip(t, w.a, "link add sis2 index 77 type veth peer name sis2 netns "+w.b.Name)
+		ip(t, w.a, "addr add 192.0.2.1/24 dev sis2")
 		ip(t, w.b, "addr add 192.0.2.2/24 dev sis2")
+		ip(t, w.a, "link set sis2 up")
 		ip(t, w.b, "link set sis2 up")
-		eventually(t, "both open new sockets", func() bool {
-			return counter(a, "link_reopened") > seen[0] && counter(b, "link_reopened") > seen[1]
-		})
-		exchange(t, a, b, "77")
 	}
+	remake()
+	b := start(t, w.b, sis2)
+	awaitUp(t, b)
+	g := gate{slog.DiscardHandler, new(sync.Once), make(chan struct{}), make(chan struct{})}
+	a := link.New(slog.New(g), link.NetNS(w.a.Fd()))
+	if err := a.Configure(sis2); err != nil {
+		t.Fatal(err)
+	}
+	run(t, a)
+	if s := awaitUp(t, a); s.Index != 77 {
+		t.Fatalf("%+v", s)
+	}
+
+	ip(t, w.a, "link set sis2 down")
+	<-g.reached
+	remake()
+	close(g.open)
+	eventually(t, "a opens a new socket", func() bool { return counter(a, "link_reopened") > 0 })
+	awaitUp(t, b)
+	exchange(t, a, b, "77")
 }
 
 func TestFollowsTheMTU(t *testing.T) {

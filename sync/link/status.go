@@ -32,8 +32,8 @@ func (l *Link) publish(s Status) {
 	switch {
 	case s.Up && !old.Up:
 		log.Info("sync link is up", "addr", s.Addr, "mtu", s.MTU, "rcvbuf", s.ReceiveBuffer)
-	case s.Config.Syncdev == "":
-		l.log.Info("sync link is off")
+	case !s.Up && s.Reason == "": // wanted
+		log.Info("sync link is off")
 	case !s.Up && (old.Up || s.Reason != old.Reason || s.Config != old.Config):
 		log.Warn("sync link is down", "reason", s.Reason)
 	}
