@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/link/ifwatch"
 )
 
@@ -29,25 +30,18 @@ type counters struct {
 	discarded, discardedBytes atomic.Uint64
 }
 
-// Counter is one counter under its stable name.
-type Counter struct {
-	Name  string
-	Help  string // netstat's wording, without the number
-	Value uint64
-}
-
 // Counters are the counters since Open, in a fixed order.
-func (d *Device) Counters() []Counter {
+func (d *Device) Counters() []pfstate.Counter {
 	c := &d.counters
-	return []Counter{
-		{"tun_written", "packets shown on the interface", c.written.Load()},
-		{"tun_written_bytes", "bytes shown on the interface", c.writtenBytes.Load()},
-		{"tun_write_down", "packets not shown because the interface was down", c.down.Load()},
-		{"tun_write_full", "packets not shown because the interface queue was full", c.full.Load()},
-		{"tun_write_gone", "packets not shown because the interface was deleted", c.gone.Load()},
-		{"tun_write_errors", "packets not shown for other errors", c.other.Load()},
-		{"tun_discarded", "packets that the host sent into the interface, discarded", c.discarded.Load()},
-		{"tun_discarded_bytes", "bytes that the host sent into the interface, discarded", c.discardedBytes.Load()},
+	return []pfstate.Counter{
+		{Name: "tun_written", Help: "packets shown on the interface", Value: c.written.Load()},
+		{Name: "tun_written_bytes", Help: "bytes shown on the interface", Value: c.writtenBytes.Load()},
+		{Name: "tun_write_down", Help: "packets not shown because the interface was down", Value: c.down.Load()},
+		{Name: "tun_write_full", Help: "packets not shown because the interface queue was full", Value: c.full.Load()},
+		{Name: "tun_write_gone", Help: "packets not shown because the interface was deleted", Value: c.gone.Load()},
+		{Name: "tun_write_errors", Help: "packets not shown for other errors", Value: c.other.Load()},
+		{Name: "tun_discarded", Help: "packets that the host sent into the interface, discarded", Value: c.discarded.Load()},
+		{Name: "tun_discarded_bytes", Help: "bytes that the host sent into the interface, discarded", Value: c.discardedBytes.Load()},
 	}
 }
 

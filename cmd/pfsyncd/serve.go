@@ -106,12 +106,7 @@ func (o options) openTable(cfg *node.Config) error {
 			return err
 		}
 		cfg.Table = t
-		cfg.TableStats = func() (all []control.Counter) {
-			for _, c := range t.Counters() {
-				all = append(all, control.Counter{Name: "ct_" + c.Name, Help: c.Help, Value: c.Value})
-			}
-			return all
-		}
+		cfg.TableCounters = t.Counters
 	case "memory":
 		cfg.Table = memory.New(memory.Config{Creator: cfg.Identity.Creator})
 	default:

@@ -1,6 +1,9 @@
 package control
 
-import "github.com/pfsync-linux/pfsync/ifconfig"
+import (
+	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/pfstate"
+)
 
 // Node is what the control socket controls: the daemon's side of ifconfig.
 // Its methods are called from many goroutines.
@@ -11,16 +14,9 @@ type Node interface {
 	// Interfaces returns the interfaces that the daemon owns: pfsync0, when it exists.
 	Interfaces() ([]ifconfig.Interface, error)
 	// Counters returns every counter, in the order of netstat -s.
-	Counters() ([]Counter, error)
+	Counters() ([]pfstate.Counter, error)
 	// Status returns the daemon's state beyond interfaces.
 	Status() (Status, error)
-}
-
-// Counter is one counter under its stable name (ipackets, badver, ...).
-type Counter struct {
-	Name  string `json:"name"`
-	Help  string `json:"help"` // netstat's wording, without the number
-	Value uint64 `json:"value"`
 }
 
 // Status is the daemon's state beyond what ifconfig shows.

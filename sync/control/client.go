@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/pfstate"
 )
 
 // ErrNotRunning is wrapped by a Client's errors when nobody listens.
@@ -82,7 +83,7 @@ func (c *Client) Change(ctx context.Context, ch ifconfig.Change) error {
 }
 
 // Counters lists all counters in the order of netstat -s.
-func (c *Client) Counters(ctx context.Context) (list []Counter, err error) {
+func (c *Client) Counters(ctx context.Context) (list []pfstate.Counter, err error) {
 	err = c.do(ctx, http.MethodGet, "/v1/counters", nil, &list)
 	return list, err
 }

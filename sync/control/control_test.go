@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/sync/control/controltest"
 	"github.com/pfsync-linux/pfsync/test/lab"
@@ -134,7 +135,7 @@ func TestClientAndServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantCounters := []control.Counter{
+	wantCounters := []pfstate.Counter{
 		{Name: "ipackets", Help: "packets received (IPv4)", Value: 812},
 		{Name: "ctldenied", Help: "changes refused to users other than root"},
 		{Name: "ctlinvalid", Help: "control requests refused as invalid"},

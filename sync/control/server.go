@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/pfstate"
 )
 
 const (
@@ -179,15 +180,15 @@ func (s *Server) change(r *http.Request) (any, error) {
 	return struct{}{}, nil
 }
 
-func (s *Server) counters() ([]Counter, error) {
+func (s *Server) counters() ([]pfstate.Counter, error) {
 	list, err := s.node.Counters()
 	if err != nil {
 		return nil, err
 	}
 	return append(list[:len(list):len(list)],
-		Counter{"ctldenied", "changes refused to users other than root", s.denied.Load()},
-		Counter{"ctlinvalid", "control requests refused as invalid", s.invalid.Load()},
-		Counter{"ctlguests", "control connections refused as too many", s.guarded.refused.Load()},
+		pfstate.Counter{Name: "ctldenied", Help: "changes refused to users other than root", Value: s.denied.Load()},
+		pfstate.Counter{Name: "ctlinvalid", Help: "control requests refused as invalid", Value: s.invalid.Load()},
+		pfstate.Counter{Name: "ctlguests", Help: "control connections refused as too many", Value: s.guarded.refused.Load()},
 	), nil
 }
 

@@ -1,14 +1,9 @@
 package engine
 
 import (
+	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
-
-// Counter is one counter under its stable name, with netstat's wording.
-type Counter struct {
-	Name, Help string
-	Value      uint64
-}
 
 // counter numbers the reasons for which something was counted. Each is a name in
 // the control API and in metrics.
@@ -109,15 +104,15 @@ type counters struct {
 func (c *counters) add(k counter) { c.n[k]++ }
 
 // list gives pf's counters first, in the order of netstat -s -p pfsync.
-func (c *counters) list() []Counter {
-	var all []Counter
+func (c *counters) list() []pfstate.Counter {
+	var all []pfstate.Counter
 	for k, t := range counterTable {
-		all = append(all, Counter{t.name, t.help, c.n[k]})
+		all = append(all, pfstate.Counter{Name: t.name, Help: t.help, Value: c.n[k]})
 	}
 	for a := range wire.ActMax {
 		all = append(all,
-			Counter{"iacts." + a.String(), "messages received: " + a.String(), c.in[a]},
-			Counter{"oacts." + a.String(), "messages sent: " + a.String(), c.out[a]})
+			pfstate.Counter{Name: "iacts." + a.String(), Help: "messages received: " + a.String(), Value: c.in[a]},
+			pfstate.Counter{Name: "oacts." + a.String(), Help: "messages sent: " + a.String(), Value: c.out[a]})
 	}
 	return all
 }

@@ -36,7 +36,7 @@ func (e *Engine) Status() (s Status, err error) {
 }
 
 // Counters returns all counters, pf's first.
-func (e *Engine) Counters() (all []Counter, err error) {
+func (e *Engine) Counters() (all []pfstate.Counter, err error) {
 	err = e.do(func() { all = e.counters.list() })
 	return all, err
 }

@@ -1,13 +1,10 @@
 package link
 
-import "sync/atomic"
+import (
+	"sync/atomic"
 
-// Counter is one counter under its stable name.
-type Counter struct {
-	Name  string
-	Help  string // netstat's wording, without the number
-	Value uint64
-}
+	"github.com/pfsync-linux/pfsync/pfstate"
+)
 
 type counters struct {
 	received, receivedBytes atomic.Uint64
@@ -22,22 +19,22 @@ type counters struct {
 
 // Counters are the link's counters since New, in a fixed order. Packets whose Send
 // was refused are counted each time.
-func (l *Link) Counters() []Counter {
+func (l *Link) Counters() []pfstate.Counter {
 	c := &l.counters
-	return []Counter{
-		{"link_received", "packets received on the sync link", c.received.Load()},
-		{"link_received_bytes", "bytes received on the sync link, IP headers included", c.receivedBytes.Load()},
-		{"link_sent", "packets sent on the sync link", c.sent.Load()},
-		{"link_sent_bytes", "bytes sent on the sync link, IP headers included", c.sentBytes.Load()},
-		{"link_send_down", "packets not sent because the sync link was down", c.sendDown.Load()},
-		{"link_send_full", "packets not sent because the send queue was full", c.sendFull.Load()},
-		{"link_send_toobig", "packets not sent because they exceeded the mtu", c.sendTooBig.Load()},
-		{"link_send_refused", "packets not sent because a local firewall rule refused them", c.sendRefused.Load()},
-		{"link_send_errors", "packets not sent for other errors", c.sendOther.Load()},
-		{"link_receive_drops", "packets lost because the receive queue was full", l.receiveDrops()},
-		{"link_malformed", "packets dropped because their IP header was wrong", c.malformed.Load()},
-		{"link_read_errors", "errors while reading from the sync link", c.readErrors.Load()},
-		{"link_reopened", "times the socket was opened again because its interface was made anew or it failed", c.reopened.Load()},
+	return []pfstate.Counter{
+		{Name: "link_received", Help: "packets received on the sync link", Value: c.received.Load()},
+		{Name: "link_received_bytes", Help: "bytes received on the sync link, IP headers included", Value: c.receivedBytes.Load()},
+		{Name: "link_sent", Help: "packets sent on the sync link", Value: c.sent.Load()},
+		{Name: "link_sent_bytes", Help: "bytes sent on the sync link, IP headers included", Value: c.sentBytes.Load()},
+		{Name: "link_send_down", Help: "packets not sent because the sync link was down", Value: c.sendDown.Load()},
+		{Name: "link_send_full", Help: "packets not sent because the send queue was full", Value: c.sendFull.Load()},
+		{Name: "link_send_toobig", Help: "packets not sent because they exceeded the mtu", Value: c.sendTooBig.Load()},
+		{Name: "link_send_refused", Help: "packets not sent because a local firewall rule refused them", Value: c.sendRefused.Load()},
+		{Name: "link_send_errors", Help: "packets not sent for other errors", Value: c.sendOther.Load()},
+		{Name: "link_receive_drops", Help: "packets lost because the receive queue was full", Value: l.receiveDrops()},
+		{Name: "link_malformed", Help: "packets dropped because their IP header was wrong", Value: c.malformed.Load()},
+		{Name: "link_read_errors", Help: "errors while reading from the sync link", Value: c.readErrors.Load()},
+		{Name: "link_reopened", Help: "times the socket was opened again because its interface was made anew or it failed", Value: c.reopened.Load()},
 	}
 }
 

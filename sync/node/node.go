@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/engine"
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/tunif"
@@ -32,19 +32,19 @@ type Device interface {
 	SetMTU(mtu int) error
 	Status() tunif.Status
 	Events() <-chan tunif.Status
-	Counters() []tunif.Counter
+	Counters() []pfstate.Counter
 	Close() error
 }
 
 // Config is what a node is made of.
 type Config struct {
-	Identity     Identity
-	Table        Table
-	TableName    string                                 // conntrack or memory, as shown to operators
-	TableStats   func() []control.Counter               // may be nil
-	OpenDevice   func(name string) (Device, error)      // makes pfsync0
-	InterfaceMTU func(name string) (mtu int, err error) // tells whether an interface exists
-	Log          *slog.Logger
+	Identity      Identity
+	Table         Table
+	TableName     string                                 // conntrack or memory, as shown to operators
+	TableCounters func() []pfstate.Counter               // may be nil
+	OpenDevice    func(name string) (Device, error)      // makes pfsync0
+	InterfaceMTU  func(name string) (mtu int, err error) // tells whether an interface exists
+	Log           *slog.Logger
 }
 
 // Node is one firewall's pfsync. Run owns its goroutines; it is the control.Node

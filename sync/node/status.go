@@ -2,6 +2,7 @@ package node
 
 import (
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/sync/engine"
 )
@@ -62,29 +63,30 @@ func (s settings) describe(e engine.Status) string {
 }
 
 // Counters returns the counters of all parts, pf's first. It is the control.Node's.
-func (n *Node) Counters() ([]control.Counter, error) {
-	counted, err := n.engine.Counters()
+func (n *Node) Counters() ([]pfstate.Counter, error) {
+	all, err := n.engine.Counters()
 	if err != nil {
 		return nil, err
 	}
-	var all []control.Counter
-	for _, c := range counted {
-		all = append(all, control.Counter(c))
-	}
-	for _, c := range n.link.Counters() {
-		all = append(all, control.Counter{Name: "link_" + c.Name, Help: c.Help, Value: c.Value})
-	}
-	if n.cfg.TableStats != nil {
-		all = append(all, n.cfg.TableStats()...)
+	all = appendNamed(all, "link_", n.link.Counters())
+	if n.cfg.TableCounters != nil {
+		all = appendNamed(all, "table_", n.cfg.TableCounters())
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.device != nil {
-		for _, c := range n.device.Counters() {
-			all = append(all, control.Counter(c))
-		}
+		all = append(all, n.device.Counters()...)
 	}
 	return all, nil
+}
+
+// appendNamed appends counters under names that tell whose they are.
+func appendNamed(all []pfstate.Counter, prefix string, some []pfstate.Counter) []pfstate.Counter {
+	for _, c := range some {
+		c.Name = prefix + c.Name
+		all = append(all, c)
+	}
+	return all
 }
 
 // Status returns what is beyond interfaces. It is the control.Node's.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/tunif"
 )
 
@@ -155,7 +156,7 @@ func (d *Device) Status() tunif.Status {
 func (d *Device) Events() <-chan tunif.Status { return d.statuses }
 
 // Counters are named as tunif.Device's.
-func (d *Device) Counters() []tunif.Counter {
+func (d *Device) Counters() []pfstate.Counter {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	list := new(tunif.Device).Counters()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/tunif"
 	"github.com/pfsync-linux/pfsync/tunif/tuniftest"
 )
@@ -22,7 +23,7 @@ type device interface {
 	SetMTU(int) error
 	Status() tunif.Status
 	Events() <-chan tunif.Status
-	Counters() []tunif.Counter
+	Counters() []pfstate.Counter
 	Close() error
 }
 

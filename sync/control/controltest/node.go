@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
 )
 
@@ -112,8 +113,8 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 }
 
 // Counters implements control.Node.
-func (n *Node) Counters() ([]control.Counter, error) {
-	return []control.Counter{{Name: "ipackets", Help: "packets received (IPv4)", Value: 812}}, nil
+func (n *Node) Counters() ([]pfstate.Counter, error) {
+	return []pfstate.Counter{{Name: "ipackets", Help: "packets received (IPv4)", Value: 812}}, nil
 }
 
 // Status implements control.Node.
