@@ -123,6 +123,29 @@ func TestTrafficIsToldWhyNot(t *testing.T) {
 	}
 }
 
+func TestTouchProlongsInSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := memory.New(memory.Config{})
+		h := tabletest.Start(t, m)
+		start := time.Now()
+		s := tabletest.UDP(1)
+		s.Expire = time.Second
+		h.Apply(pfstate.WriteInsert, s, 0)
+		s.Expire = 5 * time.Second
+		s.Src.State = pfstate.Single // is not what a touch is about
+		if err := m.Touch(s); err != nil {
+			t.Fatal(err)
+		}
+		c := h.Want(pfstate.Deleted)
+		if after := time.Since(start); after != 5*time.Second || !c.Expired || c.State.Src.State != pfstate.Multiple {
+			t.Errorf("deleted after %v, expired %v, source %d", after, c.Expired, c.State.Src.State)
+		}
+		if err := m.Touch(s); !errors.Is(err, pfstate.ErrNoState) {
+			t.Errorf("%v, want ErrNoState", err)
+		}
+	})
+}
+
 func TestIDsMayBeMadeElsewhere(t *testing.T) {
 	want := pfstate.ID{State: 42, Creator: 7}
 	m := memory.New(memory.Config{ID: func(*pfstate.State, uint32) pfstate.ID { return want }})

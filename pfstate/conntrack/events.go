@@ -1,0 +1,115 @@
+package conntrack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/pfstate/conntrack/nfattr"
+)
+
+// errOverrun is the Err of an Overrun.
+var errOverrun = fmt.Errorf("conntrack events: %w: read too slowly", unix.ENOBUFS)
+
+// readEvents turns what the kernel tells into changes until ctx ends.
+func (t *Table) readEvents(ctx context.Context) error {
+	for {
+		n, err := t.events.receive()
+		b := t.changes.Take()
+		switch {
+		case err == nil:
+			now := time.Now().UnixNano() // once per batch
+			for i := range n {
+				d, cut := t.events.datagram(i)
+				if cut {
+					t.counts.add(malformed, 1)
+					continue
+				}
+				t.parseEvents(b, d, now)
+			}
+		case errors.Is(err, unix.ENOBUFS):
+			t.counts.add(overruns, 1)
+			*extend(b) = pfstate.Change{Kind: pfstate.Overrun, Err: errOverrun}
+		case interrupted(err):
+			b.Free()
+			return ctx.Err()
+		default:
+			b.Free()
+			return fmt.Errorf("events: %w", err)
+		}
+		if !t.out.send(ctx, b) {
+			return ctx.Err()
+		}
+	}
+}
+
+// parseEvents appends the changes in one datagram to b.
+func (t *Table) parseEvents(b *pfstate.Batch[pfstate.Change], rest []byte, now int64) {
+	for len(rest) > 0 {
+		h, payload, next, err := nfattr.ParseMessage(rest)
+		if err != nil {
+			t.counts.add(malformed, 1)
+			return
+		}
+		rest = next
+		if h.Type != msgNew && h.Type != msgDelete {
+			continue
+		}
+		if h.Port == t.writer.port {
+			t.counts.add(eventsOwn, 1)
+			continue
+		}
+		c := extend(b)
+		if !t.read(c, &h, payload, now) {
+			b.Items = b.Items[:len(b.Items)-1]
+		}
+	}
+}
+
+// read makes an event message a change; false: it is none, which is counted.
+func (t *Table) read(c *pfstate.Change, h *nfattr.Header, payload []byte, now int64) bool {
+	var e entry
+	if err := parseEntry(payload, &e); err != nil {
+		t.counts.add(malformed, 1)
+		return false
+	}
+	if reason, ignored := e.ignored(); ignored {
+		t.counts.add(reason, 1)
+		return false
+	}
+	c.Op, c.Expired, c.Ref, c.Err = 0, false, e.id, nil
+	switch {
+	case h.Type == msgDelete:
+		c.Kind = pfstate.Deleted
+		// Timers have no port id and nothing left to say of the timeout.
+		c.Expired = h.Port == 0 && !e.hasTimeout
+		if c.Expired {
+			t.counts.add(eventsExpired, 1)
+		} else {
+			t.counts.add(eventsDestroy, 1)
+		}
+	case h.Flags&unix.NLM_F_CREATE != 0:
+		c.Kind = pfstate.Created
+		t.counts.add(eventsNew, 1)
+	default:
+		c.Kind = pfstate.Updated
+		t.counts.add(eventsUpdate, 1)
+	}
+	t.export(&e, &c.State, now)
+	return true
+}
+
+// see makes an entry of a dump or an answer a Seen; false: it is none, which is counted.
+func (t *Table) see(c *pfstate.Change, e *entry, now int64) bool {
+	if reason, ignored := e.ignored(); ignored {
+		t.counts.add(reason, 1)
+		return false
+	}
+	*c = pfstate.Change{Kind: pfstate.Seen, Ref: e.id}
+	t.export(e, &c.State, now)
+	return true
+}

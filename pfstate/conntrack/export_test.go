@@ -1,0 +1,53 @@
+package conntrack
+
+import (
+	"syscall"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+)
+
+// Codec is the pure half of a Table: no sockets.
+type Codec struct{ t Table }
+
+func NewCodec(key [16]byte, creator uint32) *Codec {
+	c := &Codec{Table{mapping: newMapping(key, creator)}}
+	for i, row := range classTable {
+		c.t.timeouts[i] = row.seconds
+	}
+	return c
+}
+
+// Own makes events with this port id our own.
+func (c *Codec) Own(port uint32) { c.t.writer = &socket{port: port} }
+
+// Events appends the changes in one datagram of events to b.
+func (c *Codec) Events(b *pfstate.Batch[pfstate.Change], datagram []byte, now int64) {
+	c.t.parseEvents(b, datagram, now)
+}
+
+func (c *Codec) Counters() []pfstate.Counter { return c.t.Counters() }
+
+func (c *Codec) AppendInsert(b []byte, s *pfstate.State) ([]byte, error) {
+	var im image
+	if err := c.t.fill(&im, s); err != nil {
+		return b, err
+	}
+	return appendCreate(b, 1, &im)
+}
+
+func (c *Codec) AppendUpdate(b []byte, s *pfstate.State) ([]byte, error) {
+	var im image
+	if err := c.t.fill(&im, s); err != nil {
+		return b, err
+	}
+	return appendUpdate(b, 1, &im, true)
+}
+
+// AppendDelete does not check the state before the encoder does.
+func (c *Codec) AppendDelete(b []byte, s *pfstate.State, ref uint32) ([]byte, error) {
+	var im image
+	_ = im.tuples(s)
+	return appendDelete(b, 1, &im.orig, &im.reply, ref)
+}
+
+func RefusedBy(errno syscall.Errno) error { return refusedBy(errno) }
