@@ -16,24 +16,29 @@ import (
 var errOverrun = fmt.Errorf("conntrack events: %w: read too slowly", unix.ENOBUFS)
 
 // readEvents turns what the kernel tells into changes until ctx ends.
+//
+// After an overrun the kernel drops every event until the queue has been read to
+// its end, without another error (af_netlink.c, NETLINK_S_CONGESTED). So Overrun
+// is said only then: a dump that was begun before could miss something.
 func (t *Table) readEvents(ctx context.Context) error {
+	overrun := false
 	for {
-		n, err := t.events.receive()
+		read := t.events.receive
+		if overrun {
+			read = t.events.poll
+		}
+		n, err := read()
 		b := t.changes.Take()
 		switch {
 		case err == nil:
-			now := time.Now().UnixNano() // once per batch
-			for i := range n {
-				d, cut := t.events.datagram(i)
-				if cut {
-					t.counts.add(malformed, 1)
-					continue
-				}
-				t.parseEvents(b, d, now)
+			t.parseAll(b, n)
+			if overrun && n < len(t.events.slots) {
+				overrun = false
+				*extend(b) = pfstate.Change{Kind: pfstate.Overrun, Err: errOverrun}
 			}
 		case errors.Is(err, unix.ENOBUFS):
 			t.counts.add(overruns, 1)
-			*extend(b) = pfstate.Change{Kind: pfstate.Overrun, Err: errOverrun}
+			overrun = true
 		case interrupted(err):
 			b.Free()
 			return ctx.Err()
@@ -44,6 +49,19 @@ func (t *Table) readEvents(ctx context.Context) error {
 		if !t.out.send(ctx, b) {
 			return ctx.Err()
 		}
+	}
+}
+
+// parseAll appends the changes in the n datagrams just read to b.
+func (t *Table) parseAll(b *pfstate.Batch[pfstate.Change], n int) {
+	now := time.Now().UnixNano() // once per batch
+	for i := range n {
+		d, cut := t.events.datagram(i)
+		if cut {
+			t.counts.add(malformed, 1)
+			continue
+		}
+		t.parseEvents(b, d, now)
 	}
 }
 
