@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -85,6 +86,20 @@ func (n *NS) Run(ctx context.Context, name string, args ...string) (string, erro
 		return string(out), fmt.Errorf("%s: %s %v: %w: %s", n.Name, name, args, err, out)
 	}
 	return string(out), nil
+}
+
+// Output is Run for what a program prints on stdout alone.
+func (n *NS) Output(ctx context.Context, name string, args ...string) (string, error) {
+	var stdout, stderr bytes.Buffer
+	err := n.Do(func() error {
+		cmd := exec.CommandContext(ctx, name, args...)
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		return cmd.Run()
+	})
+	if err != nil {
+		return stdout.String(), fmt.Errorf("%s: %s %v: %w: %s", n.Name, name, args, err, stderr.Bytes())
+	}
+	return stdout.String(), nil
 }
 
 // Sysctl writes a sysctl by its path below /proc/sys.

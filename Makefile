@@ -1,0 +1,97 @@
+# pfsync for Linux.
+#
+#   make            build the programs into bin/
+#   make demo       two firewalls, one dies: see what pfsync is for (root)
+#   make test       everything that must hold: check, then all tests (root)
+#   make check      gofmt, vet, staticcheck, the manual pages
+#   make fuzz       each fuzz target for FUZZTIME
+#   make bench      the benchmarks (root)
+#   make install    into DESTDIR and PREFIX
+#   make clean
+
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+FUZZTIME ?= 30s
+
+# sudo and su may leave out the folders of Go and of the system's own programs.
+export PATH := $(PATH):/usr/local/go/bin:/usr/lib/go/bin:/usr/sbin:/sbin
+# Under sudo the checkout belongs to somebody else, which git refuses to read.
+VERSION := $(shell git -c safe.directory='$(CURDIR)' describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -X main.version=$(VERSION)
+BUILD   := CGO_ENABLED=0 go build -trimpath -buildvcs=false
+# The programs of the demo and the tests, which are no part of the product.
+TOOLS   := .build
+
+PROGRAMS := $(notdir $(wildcard cmd/*))
+# These would shadow Linux's own when installed.
+PREFIXED := ifconfig netstart
+
+# One thing after the other: checks before tests, installing before both.
+.NOTPARALLEL:
+.PHONY: build demo test check fuzz bench install clean go root need-demo need-test need-bench
+
+build: go
+	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+# The demo is the last command, in make's own place for signals: Ctrl-C and kill reach it.
+demo: root need-demo build
+	@$(BUILD) -o $(TOOLS)/ ./test/demo
+	@exec $(TOOLS)/demo -bin bin
+
+# The last lines are go test's own; noskip makes a skipped test a failed one.
+test: root need-test check
+	@$(BUILD) -o $(TOOLS)/ ./test/build/noskip
+	@go test -race -count=1 -timeout 18m -p 2 -exec '$(CURDIR)/$(TOOLS)/noskip' ./...
+
+check: go
+	@bad=$$(gofmt -l .); if [ -n "$$bad" ]; then echo "gofmt -w is due:"; echo "$$bad"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+	@command -v mandoc >/dev/null || { echo "make: mandoc is missing; apt-get install mandoc" >&2; exit 1; }
+	mandoc -Tlint -Wwarning man/*.[1-9]
+
+fuzz: go
+	@grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n 1 dirname | sort -u | while read -r dir; do \
+		for f in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | cut -c 6-); do \
+			echo "$$dir $$f"; \
+			go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$dir || exit 1; \
+		done; \
+	done
+
+bench: root need-bench
+	@go test -run '^$$' -bench . -benchmem -p 1 \
+		$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -n 1 dirname | sort -u)
+
+SBINDIR := $(DESTDIR)$(PREFIX)/sbin
+BSDDIR := $(DESTDIR)$(PREFIX)/libexec/pfsync/bsd
+
+# In BSDDIR they have their BSD names, for those who put it first in PATH.
+install: build
+	install -d '$(SBINDIR)' '$(BSDDIR)'
+	for p in $(filter-out $(PREFIXED),$(PROGRAMS)); do install -m 755 bin/$$p '$(SBINDIR)/'$$p || exit 1; done
+	for p in $(PREFIXED); do \
+		install -m 755 bin/$$p '$(SBINDIR)/pf'$$p && \
+		ln -sf ../../../sbin/pf$$p '$(BSDDIR)/'$$p || exit 1; \
+	done
+	for m in man/*.[1-9]; do \
+		install -d '$(DESTDIR)$(PREFIX)/share/man/man'$${m##*.} && \
+		name=$$(basename $$m) && \
+		for p in $(PREFIXED); do case $$name in $$p.*) name=pf$$name;; esac; done && \
+		install -m 644 $$m '$(DESTDIR)$(PREFIX)/share/man/man'$${m##*.}/$$name || exit 1; \
+	done
+
+clean:
+	rm -rf bin $(TOOLS)
+
+# Go fetches the toolchain that go.mod names by itself, from version 1.21 on.
+go:
+	@command -v go >/dev/null || { echo "make: Go is missing; see https://go.dev/doc/install" >&2; exit 1; }
+	@(cd / && go env GOVERSION) | awk -F'[.go]+' '{ if ($$2 < 1 || ($$2 == 1 && $$3 < 21)) { \
+		print "make: " $$0 " is too old: Go 1.21 or later is needed, from https://go.dev/doc/install" > "/dev/stderr"; exit 1 } }'
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "make: this target makes network namespaces and needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }
+
+# What a target needs beside Go stands in test/lab/programs.go.
+need-demo need-test need-bench: need-%: root go
+	@go run -buildvcs=false ./test/lab/programs -install $*

@@ -1,0 +1,148 @@
+// Package e2e tests the programs as an operator runs them, in firewalls of test/lab.
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/pfsync-linux/pfsync/test/lab"
+)
+
+// bin is the folder with the programs under test, built once by TestMain.
+var bin string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "pfsync-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir+"/", "../../cmd/...")
+	build.Stdout, build.Stderr = os.Stderr, os.Stderr
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e: go build cmd/...:", err)
+		return 1
+	}
+	bin = dir
+	return m.Run()
+}
+
+// patience bounds every single wait. Nothing comes near it unless it is broken.
+const patience = 30 * time.Second
+
+// newLab builds a lab that ends with the test.
+func newLab(t *testing.T) *lab.Lab {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	l, err := lab.New(ctx, lab.Config{Prefix: "pfs-e2e", Bin: bin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("fwA's log:\n%s\nfwB's log:\n%s", l.A.Log(), l.B.Log())
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return l
+}
+
+// startPair starts pfsyncd on both firewalls, configures fwA with ifconfig and fwB
+// with netstart, and waits until both have their bulk update.
+func startPair(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	startA(t, l)
+	joinB(t, l)
+	waitSynced(t, l.B)
+	waitSynced(t, l.A)
+}
+
+func startA(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	startDaemon(t, l.A)
+	if _, err := l.A.Ifconfig(t.Context(), "pfsync0", "up", "syncdev", lab.Sync); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func joinB(t *testing.T, l *lab.Lab) {
+	t.Helper()
+	startDaemon(t, l.B)
+	if err := l.B.Netstart(t.Context(), "pfsync0", "up syncdev "+lab.Sync); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func startDaemon(t *testing.T, f *lab.Firewall, args ...string) {
+	t.Helper()
+	if err := f.StartDaemon(args...); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := f.WaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func waitSynced(t *testing.T, f *lab.Firewall) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := f.WaitSynced(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually waits for a condition; cond's last error says what was missing.
+func eventually(t *testing.T, what string, cond func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := lab.Eventually(ctx, what, cond); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// flows returns a firewall's table by original tuple, without timeouts and ids.
+func flows(t *testing.T, f *lab.Firewall) map[lab.Tuple]lab.Flow {
+	t.Helper()
+	entries, err := f.Entries(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := map[lab.Tuple]lab.Flow{}
+	for _, e := range entries {
+		table[e.Orig] = e.Flow
+	}
+	return table
+}
+
+// sameTable returns an error that names a flow of from's that to lacks or has otherwise.
+func sameTable(t *testing.T, from, to *lab.Firewall) error {
+	t.Helper()
+	have := flows(t, to)
+	for orig, want := range flows(t, from) {
+		got, ok := have[orig]
+		if !ok {
+			return fmt.Errorf("%s lacks %v", to.Name, want)
+		}
+		if got != want {
+			return fmt.Errorf("%s has %v, want %v", to.Name, got, want)
+		}
+	}
+	return nil
+}
