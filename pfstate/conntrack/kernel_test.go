@@ -67,7 +67,7 @@ func TestEventsAreSwitchedOnAndLooseIsSaid(t *testing.T) {
 	ns := newNS(t)
 	var log bytes.Buffer
 	table := open(t, ns, conntrack.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
-	if got := strings.TrimSpace(run(t, ns, "sysctl -n net.netfilter.nf_conntrack_events")); got != "1" {
+	if got := strings.TrimSpace(run(t, ns, "cat /proc/sys/net/netfilter/nf_conntrack_events")); got != "1" {
 		t.Errorf("nf_conntrack_events is %s, want 1", got)
 	}
 	if !strings.Contains(log.String(), "nf_conntrack_tcp_loose") {

@@ -26,6 +26,7 @@ func Programs() []Program {
 		{"conntrack", "conntrack", []string{"demo", "test", "bench"}},
 		{"tcpdump", "tcpdump", []string{"demo", "test"}},
 		{"mandoc", "mandoc", []string{"test"}},
+		{"/etc/protocols", "netbase", []string{"test"}}, // nft and conntrack know protocols by name
 		// The race detector is linked by a C compiler.
 		{"gcc", "gcc", []string{"test"}},
 		{"/usr/include/stdlib.h", "libc6-dev", []string{"test"}},
