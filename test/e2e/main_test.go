@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,9 +27,8 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", dir+"/", "../../cmd/...")
+	build := exec.Command("go", append([]string{"build", "-buildvcs=false", "-o", dir + "/"}, append(raceFlags, "../../cmd/...")...)...)
 	build.Stdout, build.Stderr = os.Stderr, os.Stderr
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e: go build cmd/...:", err)
 		return 1
@@ -52,6 +52,11 @@ func newLab(t *testing.T) *lab.Lab {
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("fwA's log:\n%s\nfwB's log:\n%s", l.A.Log(), l.B.Log())
+		}
+		for _, f := range []*lab.Firewall{l.A, l.B} {
+			if log := f.Log(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") {
+				t.Errorf("%s's daemon:\n%s", f.Name, log)
+			}
 		}
 		if err := l.Close(); err != nil {
 			t.Error(err)
