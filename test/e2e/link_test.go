@@ -90,7 +90,8 @@ func TestSyncpeer(t *testing.T) {
 	}
 	waitSynced(t, l.A)
 	waitSynced(t, l.B)
-	rules := "table ip watch { chain in { type filter hook prerouting priority -300; iifname sis2 ip protocol 240 ip daddr 224.0.0.240 counter; } }"
+	const rules = "add table ip watch; add chain ip watch in { type filter hook prerouting priority -300; };" +
+		"add rule ip watch in iifname sis2 ip protocol 240 ip daddr 224.0.0.240 counter"
 	if _, err := l.B.Run(t.Context(), "nft", rules); err != nil {
 		t.Fatal(err)
 	}
