@@ -57,6 +57,12 @@ func (e *Engine) moved(c *pfstate.Change) {
 		return
 	}
 	e.progress(i, c)
+	if r := e.states.at(i); c.Kind == pfstate.Created && r.origin == inherited && !r.claimed {
+		// The first dump showed it before the event did: it is news all the same.
+		e.states.rename(i, r.id, local)
+		e.queueInsert(i)
+		return
+	}
 	e.updateEvent(i)
 }
 

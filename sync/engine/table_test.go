@@ -29,6 +29,15 @@ func TestStatesFoundAtTheStart(t *testing.T) {
 	})
 }
 
+// What is born while the first dump runs may be seen in it before the event comes.
+func TestStatesBornDuringTheFirstDump(t *testing.T) {
+	born := tcp(us, 1, synSent, closed)
+	asking(t, []pfstate.State{born}, func(r *rig) {
+		r.table(created(born))
+		r.expect("INS 0000000000000001/aaaaaaaa 2:0")
+	})
+}
+
 // Lost changes: a dump finds what was born, moved and ended meanwhile.
 func TestOverrunIsMendedByADump(t *testing.T) {
 	within(t, func(r *rig) {
