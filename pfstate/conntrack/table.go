@@ -39,7 +39,7 @@ type Table struct {
 	counts counts
 
 	out       outbox
-	writes    chan []pfstate.Write
+	writes    chan *pfstate.Batch[pfstate.Write]
 	dumpOrder chan struct{}
 
 	events *socket
@@ -60,7 +60,7 @@ func Open(c Config) (*Table, error) {
 	t := &Table{
 		mapping:   newMapping(c.Key, c.Creator),
 		log:       c.Log,
-		writes:    make(chan []pfstate.Write),
+		writes:    make(chan *pfstate.Batch[pfstate.Write]),
 		dumpOrder: make(chan struct{}, 1),
 		changes:   pfstate.NewBatches[pfstate.Change](32),
 	}
@@ -159,11 +159,11 @@ func (t *Table) sysctls() (err error) {
 // an Overrun. The channel is never closed.
 func (t *Table) Changes() <-chan *pfstate.Batch[pfstate.Change] { return t.out.ch }
 
-// Writes takes orders, one slice at a time, when the slice before is done. The
-// slice belongs to the table from then on. Whoever sends must keep reading
+// Writes takes orders, one batch at a time, when the batch before is done. The
+// table frees it. Whoever sends must keep reading
 // Changes meanwhile. Dumps that are ordered while another waits to begin are
 // one dump.
-func (t *Table) Writes() chan<- []pfstate.Write { return t.writes }
+func (t *Table) Writes() chan<- *pfstate.Batch[pfstate.Write] { return t.writes }
 
 // Run works until ctx ends, then closes the table and returns nil; or until a
 // socket fails, and returns that error.

@@ -76,10 +76,11 @@ type chunk struct {
 func (t *Table) carryOut(ctx context.Context) error {
 	for {
 		select {
-		case ws := <-t.writes:
-			if err := t.apply(ctx, ws); err != nil {
+		case b := <-t.writes:
+			if err := t.apply(ctx, b.Items); err != nil {
 				return err
 			}
+			b.Free()
 		case <-ctx.Done():
 			return ctx.Err()
 		}

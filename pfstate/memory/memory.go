@@ -43,7 +43,7 @@ type Config struct {
 type Table struct {
 	config  Config
 	changes chan *pfstate.Batch[pfstate.Change]
-	writes  chan []pfstate.Write
+	writes  chan *pfstate.Batch[pfstate.Write]
 	stock   pfstate.Batches[pfstate.Change]
 	wake    chan struct{}
 
@@ -91,7 +91,7 @@ func New(c Config) *Table {
 	return &Table{
 		config:  c,
 		changes: make(chan *pfstate.Batch[pfstate.Change]),
-		writes:  make(chan []pfstate.Write),
+		writes:  make(chan *pfstate.Batch[pfstate.Write]),
 		stock:   pfstate.NewBatches[pfstate.Change](8),
 		wake:    make(chan struct{}, 1),
 		entries: make(map[tuple]*entry),
@@ -102,9 +102,9 @@ func New(c Config) *Table {
 // batch. It is never closed.
 func (t *Table) Changes() <-chan *pfstate.Batch[pfstate.Change] { return t.changes }
 
-// Writes takes orders; the slice belongs to the table from then on. While more
+// Writes takes orders; the table frees the batch. While more
 // than Config.Queue changes wait for a reader it takes none.
-func (t *Table) Writes() chan<- []pfstate.Write { return t.writes }
+func (t *Table) Writes() chan<- *pfstate.Batch[pfstate.Write] { return t.writes }
 
 // States are copies of all states, in no order, with their remaining time.
 func (t *Table) States() []pfstate.State {
@@ -191,8 +191,9 @@ func (t *Table) Run(ctx context.Context) error {
 			return nil
 		case changes <- out:
 			out = nil
-		case ws := <-writes:
-			t.apply(ws)
+		case b := <-writes:
+			t.apply(b.Items)
+			b.Free()
 		case <-t.wake:
 		case <-timer.C:
 		}

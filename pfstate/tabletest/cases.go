@@ -445,6 +445,6 @@ func endsUnread(t *testing.T, f Fixture) {
 	for n := range 500 {
 		ws = append(ws, pfstate.Write{Kind: pfstate.WriteInsert, Notify: true, State: UDP(n)})
 	}
-	h.Table.Writes() <- ws
+	h.Table.Writes() <- &pfstate.Batch[pfstate.Write]{Items: ws}
 	h.Stop()
 }

@@ -11,7 +11,7 @@ import (
 // Table is what the sync engine wants of a table.
 type Table interface {
 	Changes() <-chan *pfstate.Batch[pfstate.Change]
-	Writes() chan<- []pfstate.Write
+	Writes() chan<- *pfstate.Batch[pfstate.Write]
 	Run(context.Context) error
 }
 
@@ -63,9 +63,10 @@ func (h *Harness) Stop() {
 func (h *Harness) Write(ws ...pfstate.Write) {
 	h.T.Helper()
 	late := time.After(patience)
+	orders := &pfstate.Batch[pfstate.Write]{Items: ws}
 	for {
 		select {
-		case h.Table.Writes() <- ws:
+		case h.Table.Writes() <- orders:
 			return
 		case b := <-h.Table.Changes():
 			h.take(b)

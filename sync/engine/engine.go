@@ -59,10 +59,11 @@ type Engine struct {
 	linkState link.Status
 	states    store
 	counters  counters
-	writes    []pfstate.Write // waiting for the table to take them
-	deletes   []pfstate.ID    // DEL_C to send
-	waiting   time.Duration   // when the oldest unsent message was queued; valid while queued
-	push      bool            // send now
+	writes    *pfstate.Batch[pfstate.Write] // waiting for the table to take them
+	orders    pfstate.Batches[pfstate.Write]
+	deletes   []pfstate.ID  // DEL_C to send
+	waiting   time.Duration // when the oldest unsent message was queued; valid while queued
+	push      bool          // send now
 	out       packets
 	dump      dump
 	graves    graves
@@ -72,7 +73,9 @@ type Engine struct {
 	offering  walk // inherited states that no peer claimed
 	sweep     sweep
 	peers     peers
-	from      netip.Addr // sender of the packet being handled
+	from      netip.Addr    // sender of the packet being handled
+	incoming  pfstate.State // the state in it being handled
+	update    wire.UpdC     // the update in it being handled
 	pace      *time.Timer
 	pacing    bool
 }
@@ -85,8 +88,9 @@ func New(cfg Config, table Table, l Link, tap Tap) *Engine {
 	e := &Engine{
 		cfg: cfg, log: cfg.Log, table: table, link: l, tap: tap,
 		ask: make(chan func(), 16), done: make(chan struct{}),
-		settings: DefaultSettings(), states: newStore(),
+		settings: DefaultSettings(), states: newStore(), orders: pfstate.NewBatches[pfstate.Write](4),
 	}
+	e.writes = e.orders.Take()
 	e.graves.reset()
 	e.requests.reset()
 	e.peers = make(peers)
@@ -108,12 +112,12 @@ func (e *Engine) Run(ctx context.Context) {
 
 	for {
 		e.settle()
-		var writeTo chan<- []pfstate.Write
-		if len(e.writes) > 0 {
+		var writeTo chan<- *pfstate.Batch[pfstate.Write]
+		if len(e.writes.Items) > 0 {
 			writeTo = e.table.Writes()
 		}
 		received := e.link.Received()
-		if len(e.writes) > writesBound {
+		if len(e.writes.Items) > writesBound {
 			received = nil // the socket's buffer holds them meanwhile
 		}
 		select {
@@ -121,7 +125,7 @@ func (e *Engine) Run(ctx context.Context) {
 			e.flush()
 			return
 		case writeTo <- e.writes:
-			e.writes = nil
+			e.writes = e.orders.Take()
 			e.tick()
 		case b := <-e.table.Changes():
 			e.tick()
@@ -244,7 +248,7 @@ func (e *Engine) linkChanged(s link.Status) {
 func (e *Engine) running() bool { return e.settings.Up && e.linkState.Up }
 
 // write queues an order for the table.
-func (e *Engine) write(w pfstate.Write) { e.writes = append(e.writes, w) }
+func (e *Engine) write(w pfstate.Write) { e.writes.Items = append(e.writes.Items, w) }
 
 // maxPayload is what fits behind the IP header.
 func (e *Engine) maxPayload() int {

@@ -102,7 +102,8 @@ func (e *Engine) known(i slot, s *pfstate.State) {
 	}
 	// Told on request or in bulk: no sign of traffic there, so ours may be fresher.
 	expire := max(r.expire(e.now), s.Expire)
-	e.merge(i, &wire.UpdC{ID: s.ID, Src: s.Src, Dst: s.Dst, Timeout: s.Timeout}, expire)
+	e.update = wire.UpdC{ID: s.ID, Src: s.Src, Dst: s.Dst, Timeout: s.Timeout}
+	e.merge(i, &e.update, expire)
 }
 
 // installable refuses what must never be in a table because a peer says so:

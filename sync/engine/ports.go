@@ -8,8 +8,8 @@ import (
 // Table is the state table that is kept in sync: pfstate/conntrack or pfstate/memory.
 type Table interface {
 	Changes() <-chan *pfstate.Batch[pfstate.Change]
-	// Writes takes orders; a slice belongs to the table once it is sent.
-	Writes() chan<- []pfstate.Write
+	// Writes takes orders; the table frees a batch when it has carried it out.
+	Writes() chan<- *pfstate.Batch[pfstate.Write]
 }
 
 // Link is the sync link. Send never blocks; it says how many payloads went out.

@@ -13,7 +13,7 @@ const requiredTTL = 255 // a packet with less has crossed a router
 // handlers says what is done with a section, by its action (OpenBSD if_pfsync.c,
 // pfsync_acts). What the wire package knows and this table does not is counted
 // as received and has no effect.
-var handlers = [wire.ActMax]func(*Engine, *wire.Section){
+var handlers = [wire.ActMax]func(*Engine, wire.Section){
 	wire.ActClr:    (*Engine).receiveClr,
 	wire.ActUpdC:   (*Engine).receiveUpdC,
 	wire.ActUpdReq: (*Engine).receiveUpdReq,
@@ -75,7 +75,7 @@ func (e *Engine) sections(rest []byte) {
 		}
 		e.counters.in[s.Action] += uint64(s.Count)
 		if h := handlers[s.Action]; h != nil {
-			h(e, &s)
+			h(e, s)
 		}
 	}
 }
@@ -92,19 +92,18 @@ func (e *Engine) countHeader(err error) {
 }
 
 // eachState parses the states of a section and hands on those that are valid.
-func (e *Engine) eachState(s *wire.Section, handle func(*pfstate.State)) {
-	var state pfstate.State
+func (e *Engine) eachState(s wire.Section, handle func(*pfstate.State)) {
 	for n := range s.Count {
-		if err := wire.ParseState(wire.OpenBSD6, s.Message(n), &state); err != nil {
+		if err := wire.ParseState(wire.OpenBSD6, s.Message(n), &e.incoming); err != nil {
 			e.counters.add(badValue)
 			continue
 		}
-		handle(&state)
+		handle(&e.incoming)
 	}
 }
 
 // eachID hands on the ids of a section of short messages, with their records.
-func (e *Engine) eachID(s *wire.Section, handle func(pfstate.ID, slot)) {
+func (e *Engine) eachID(s wire.Section, handle func(pfstate.ID, slot)) {
 	for n := range s.Count {
 		id, err := wire.ParseID(s.Message(n))
 		if err != nil {
@@ -115,7 +114,7 @@ func (e *Engine) eachID(s *wire.Section, handle func(pfstate.ID, slot)) {
 	}
 }
 
-func (e *Engine) receiveIns(s *wire.Section) {
+func (e *Engine) receiveIns(s wire.Section) {
 	e.eachState(s, func(state *pfstate.State) {
 		if i := e.states.byID[state.ID]; i != 0 {
 			e.known(i, state)
@@ -125,7 +124,7 @@ func (e *Engine) receiveIns(s *wire.Section) {
 	})
 }
 
-func (e *Engine) receiveUpd(s *wire.Section) {
+func (e *Engine) receiveUpd(s wire.Section) {
 	e.bulkProgress()
 	e.eachState(s, func(state *pfstate.State) {
 		if i := e.states.byID[state.ID]; i != 0 {
@@ -138,10 +137,11 @@ func (e *Engine) receiveUpd(s *wire.Section) {
 	})
 }
 
-func (e *Engine) receiveUpdC(s *wire.Section) {
+func (e *Engine) receiveUpdC(s wire.Section) {
 	for n := range s.Count {
-		u, err := wire.ParseUpdC(s.Message(n))
-		if err != nil {
+		var err error
+		u := &e.update // not a variable of the loop: that would be one on the heap
+		if *u, err = wire.ParseUpdC(s.Message(n)); err != nil {
 			e.counters.add(badValue)
 			continue
 		}
@@ -149,14 +149,14 @@ func (e *Engine) receiveUpdC(s *wire.Section) {
 		switch {
 		case i != 0:
 			e.states.at(i).carrier = false
-			e.merge(i, &u, 0)
+			e.merge(i, u, 0)
 		case !e.graves.holds(u.ID):
 			e.request(u.ID)
 		}
 	}
 }
 
-func (e *Engine) receiveUpdReq(s *wire.Section) {
+func (e *Engine) receiveUpdReq(s wire.Section) {
 	e.eachID(s, func(id pfstate.ID, i slot) {
 		switch {
 		case id.IsZero():
@@ -169,12 +169,12 @@ func (e *Engine) receiveUpdReq(s *wire.Section) {
 	})
 }
 
-func (e *Engine) receiveDelC(s *wire.Section) {
+func (e *Engine) receiveDelC(s wire.Section) {
 	e.eachID(s, func(_ pfstate.ID, i slot) { e.removeFor(i) })
 }
 
 // receiveDel uses only the id of the full state, as OpenBSD does.
-func (e *Engine) receiveDel(s *wire.Section) {
+func (e *Engine) receiveDel(s wire.Section) {
 	e.eachState(s, func(state *pfstate.State) { e.removeFor(e.states.byID[state.ID]) })
 }
 
@@ -189,7 +189,7 @@ func (e *Engine) removeFor(i slot) {
 }
 
 // receiveClr removes all states of a creator. Nobody else clears our own.
-func (e *Engine) receiveClr(s *wire.Section) {
+func (e *Engine) receiveClr(s wire.Section) {
 	for n := range s.Count {
 		c, err := wire.ParseClr(s.Message(n))
 		switch {
@@ -222,7 +222,7 @@ func (e *Engine) boundTo(i slot, ifName pfstate.IfName) bool {
 	return name == ifName
 }
 
-func (e *Engine) receiveBus(s *wire.Section) {
+func (e *Engine) receiveBus(s wire.Section) {
 	if s.Count == 0 {
 		return
 	}

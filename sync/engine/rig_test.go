@@ -35,7 +35,7 @@ type rig struct {
 	engine   *engine.Engine
 	start    time.Time
 	changes  chan *pfstate.Batch[pfstate.Change]
-	orders   chan []pfstate.Write
+	orders   chan *pfstate.Batch[pfstate.Write]
 	received chan *pfstate.Batch[link.Packet]
 	statuses chan link.Status
 	batches  pfstate.Batches[pfstate.Change]
@@ -95,7 +95,7 @@ func newRig(t *testing.T) *rig {
 	ctx, stop := context.WithCancel(t.Context())
 	r := &rig{
 		t: t, start: time.Now(), stop: stop, stopped: make(chan struct{}),
-		changes: make(chan *pfstate.Batch[pfstate.Change], 16), orders: make(chan []pfstate.Write),
+		changes: make(chan *pfstate.Batch[pfstate.Change], 16), orders: make(chan *pfstate.Batch[pfstate.Write]),
 		received: make(chan *pfstate.Batch[link.Packet], 16), statuses: make(chan link.Status, 1),
 		batches: pfstate.NewBatches[pfstate.Change](4), packets: pfstate.NewBatches[link.Packet](4),
 	}
@@ -109,7 +109,7 @@ func newRig(t *testing.T) *rig {
 			select {
 			case w := <-r.orders:
 				r.mu.Lock()
-				r.writes = append(r.writes, w...)
+				r.writes = append(r.writes, w.Items...)
 				r.mu.Unlock()
 			case <-r.stopped:
 				return
@@ -127,7 +127,7 @@ func (r *rig) end() {
 type rigTable rig
 
 func (t *rigTable) Changes() <-chan *pfstate.Batch[pfstate.Change] { return t.changes }
-func (t *rigTable) Writes() chan<- []pfstate.Write                 { return t.orders }
+func (t *rigTable) Writes() chan<- *pfstate.Batch[pfstate.Write]   { return t.orders }
 
 type rigTap rig
 

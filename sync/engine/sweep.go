@@ -56,7 +56,7 @@ func (e *Engine) askAfter(i slot) {
 		}
 		return
 	}
-	if len(e.writes) < writesBound {
+	if len(e.writes.Items) < writesBound {
 		e.writeState(pfstate.WriteProbe, i, false)
 	}
 }

@@ -141,7 +141,7 @@ func (f *firewall) order(kind pfstate.WriteKind) {
 		for i := n; i < min(n+chunk, states); i++ {
 			ws = append(ws, pfstate.Write{Kind: kind, State: state(0xbbbbbbbb, i)})
 		}
-		f.other.Writes() <- ws
+		f.other.Writes() <- &pfstate.Batch[pfstate.Write]{Items: ws}
 	}
 }
 
