@@ -13,6 +13,9 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
+// version is set by the linker (Makefile).
+var version = "unknown"
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code := run(ctx, os.Args, os.Stdout, os.Stderr)
@@ -30,6 +33,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			"configure it with: ifconfig pfsync0 up syncdev eth2, or keep that in /etc/hostname.pfsync0\n" +
 			"and run netstart pfsync0. SIGTERM ends it: pfsync0 goes away, the kernel's states stay.\n" +
 			"Needs root (CAP_NET_ADMIN and CAP_NET_RAW). See pfsyncd(8), pfsync(4), ifconfig(8).",
+		Version:         version,
 		HideHelpCommand: true,
 		Writer:          stdout,
 		ErrWriter:       stderr,
@@ -38,9 +42,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "log-level", Value: "info", Usage: "log `LEVEL`: debug, info, warn or error"},
 			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "log `FORMAT`: text or json, on standard error"},
-			&cli.StringFlag{Name: "state-dir", Value: "/var/lib/pfsync", Usage: "`DIR`ectory that keeps creatorid and id key over restarts; one for each daemon"},
+			&cli.StringFlag{Name: "state-dir", Value: "/var/lib/pfsync", Usage: "keep creatorid and id key in `DIR` over restarts; each daemon has its own"},
 			&cli.StringFlag{Name: "hostid", Usage: "set and keep the creatorid, `HEX` as in pf.conf's set hostid (default: random once, then kept)"},
-			&cli.StringFlag{Name: "table", Value: "conntrack", Usage: "state `TABLE`: conntrack, the kernel's; or memory, which only watches"},
+			&cli.StringFlag{Name: "table", Value: "conntrack", Usage: "state `TABLE`: conntrack, the kernel's; or memory, for a node that only watches"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
@@ -48,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			}
 			return serve(c.Context, options{
 				logLevel: c.String("log-level"), logFormat: c.String("log-format"), stateDir: c.String("state-dir"),
-				hostID: c.String("hostid"), table: c.String("table"),
+				hostID: c.String("hostid"), table: c.String("table"), version: c.App.Version,
 			}, stderr)
 		},
 	}

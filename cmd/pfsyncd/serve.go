@@ -21,6 +21,7 @@ type options struct {
 	logLevel, logFormat string
 	stateDir, hostID    string
 	table               string
+	version             string
 }
 
 // serve puts the daemon together and runs it until ctx ends.
@@ -29,6 +30,7 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	log.Info("pfsyncd", "version", o.version)
 	identity, err := o.identity()
 	if err != nil {
 		return err

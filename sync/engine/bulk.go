@@ -151,12 +151,11 @@ func (e *Engine) bulkGiveUp() {
 func (e *Engine) bulkEnded(ok bool) {
 	e.bulk.state, e.bulk.ok, e.bulk.since = bulkIdle, ok, e.now
 	e.bulk.timer.Stop()
-	for i := range e.states.records {
-		i := slot(i)
-		if r := e.states.at(i); e.states.used(i) && r.origin != imported && !r.claimed && r.queue == queueNone {
+	e.states.all(func(i slot, r *record) {
+		if r.origin != imported && !r.claimed && r.queue == queueNone {
 			e.queueInsert(i)
 		}
-	}
+	})
 }
 
 func (e *Engine) bulkStop() {

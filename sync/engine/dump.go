@@ -105,16 +105,10 @@ func (e *Engine) dumpEnded(err error) {
 
 // sweepGone ends every state that the last dump should have shown and did not.
 func (e *Engine) sweepGone() {
-	for i := range e.states.records {
-		s := slot(i)
-		if !e.states.used(s) {
-			continue
+	e.states.all(func(i slot, r *record) {
+		if r.generation != e.dump.generation && !r.absent && !r.shadow {
+			e.counters.add(tableLost)
+			e.end(i)
 		}
-		r := e.states.at(s)
-		if r.generation == e.dump.generation || r.absent || r.shadow {
-			continue
-		}
-		e.counters.add(tableLost)
-		e.end(s)
-	}
+	})
 }

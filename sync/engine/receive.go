@@ -201,11 +201,11 @@ func (e *Engine) receiveClr(s wire.Section) {
 			e.log.Warn("a peer wants our own states cleared, refused", "peer", e.from)
 			continue
 		}
-		for i := range e.states.records {
-			if i := slot(i); e.states.used(i) && e.states.at(i).id.Creator == c.Creator && e.boundTo(i, c.IfName) {
+		e.states.all(func(i slot, r *record) {
+			if r.id.Creator == c.Creator && e.boundTo(i, c.IfName) {
 				e.removeFor(i)
 			}
-		}
+		})
 	}
 }
 

@@ -46,12 +46,12 @@ func (e *Engine) Counters() (all []pfstate.Counter, err error) {
 func (e *Engine) States(yield func(*pfstate.State) bool) error {
 	return e.do(func() {
 		var s pfstate.State
-		for i := range e.states.records {
-			if i := slot(i); e.states.used(i) {
-				e.states.state(i, e.now, &s)
-				if !yield(&s) {
-					return
-				}
+		for i := slot(1); i < e.states.size; i++ {
+			if !e.states.used(i) {
+				continue
+			}
+			if e.states.state(i, e.now, &s); !yield(&s) {
+				return
 			}
 		}
 	})

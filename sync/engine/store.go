@@ -27,28 +27,44 @@ type list struct {
 	len        int
 }
 
+// chunk is how the store grows: records never move, and growing copies none.
+type chunk [1 << chunkBits]record
+
+const chunkBits = 10
+
 // store holds the records and finds them by id and by flow.
 type store struct {
-	records []record // records[0] is unused
-	free    []slot
-	byID    map[pfstate.ID]slot
-	byFlow  map[flow]slot
-	extras  map[slot]extra
-	queues  [numQueues]list
-	count   [3]int // by origin
+	chunks []*chunk
+	size   slot // slots that were ever used; slot 0 is none
+	free   []slot
+	byID   map[pfstate.ID]slot
+	byFlow map[flow]slot
+	extras map[slot]extra
+	queues [numQueues]list
+	count  [3]int // by origin
 }
 
 func newStore() store {
 	return store{
-		records: make([]record, 1),
-		byID:    make(map[pfstate.ID]slot),
-		byFlow:  make(map[flow]slot),
-		extras:  make(map[slot]extra),
+		chunks: []*chunk{new(chunk)},
+		size:   1,
+		byID:   make(map[pfstate.ID]slot),
+		byFlow: make(map[flow]slot),
+		extras: make(map[slot]extra),
 	}
 }
 
-// at returns the record in i. The pointer is good until the next add.
-func (st *store) at(i slot) *record { return &st.records[i] }
+// at returns the record in i, which stays where it is.
+func (st *store) at(i slot) *record { return &st.chunks[i>>chunkBits][i&(1<<chunkBits-1)] }
+
+// all calls visit with every record there is.
+func (st *store) all(visit func(slot, *record)) {
+	for i := slot(1); i < st.size; i++ {
+		if st.used(i) {
+			visit(i, st.at(i))
+		}
+	}
+}
 
 // add makes a record of s, which has no record yet, and returns its slot.
 func (st *store) add(s *pfstate.State, from origin, now time.Duration) slot {
@@ -56,8 +72,11 @@ func (st *store) add(s *pfstate.State, from origin, now time.Duration) slot {
 	if n := len(st.free); n > 0 {
 		i, st.free = st.free[n-1], st.free[:n-1]
 	} else {
-		i = slot(len(st.records))
-		st.records = append(st.records, record{})
+		i = st.size
+		st.size++
+		if int(i>>chunkBits) == len(st.chunks) {
+			st.chunks = append(st.chunks, new(chunk))
+		}
 	}
 	r := st.at(i)
 	*r = record{
@@ -105,7 +124,7 @@ func (st *store) rename(i slot, id pfstate.ID, to origin) {
 }
 
 // used reports whether slot i holds a record.
-func (st *store) used(i slot) bool { return st.records[i].id.Creator != 0 }
+func (st *store) used(i slot) bool { return st.at(i).id.Creator != 0 }
 
 // state writes the record in i out in full.
 func (st *store) state(i slot, now time.Duration, s *pfstate.State) {

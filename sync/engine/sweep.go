@@ -35,10 +35,10 @@ func (e *Engine) sweepTurn() {
 		s.dumpWanted = false
 		e.startDump()
 	}
-	n, part := len(e.states.records), s.turn%sweepRound
-	for i := n * part / sweepRound; i < n*(part+1)/sweepRound; i++ {
-		if e.states.used(slot(i)) {
-			e.askAfter(slot(i))
+	n, part := int(e.states.size), s.turn%sweepRound
+	for i := slot(n * part / sweepRound); i < slot(n*(part+1)/sweepRound); i++ {
+		if e.states.used(i) {
+			e.askAfter(i)
 		}
 	}
 }

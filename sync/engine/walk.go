@@ -24,7 +24,7 @@ func (e *Engine) serveBulk() {
 		return
 	}
 	e.counters.add(bulkServed)
-	e.serving = walk{active: true, next: 1, end: slot(len(e.states.records))}
+	e.serving = walk{active: true, next: 1, end: e.states.size}
 	e.log.Info("bulk update asked for by a peer", "states", len(e.states.byID))
 }
 

@@ -127,3 +127,36 @@ func TestFailback(t *testing.T) {
 	flowing(t, tr)
 	mustSurvive(t, tr.Stop(move))
 }
+
+// The kernel does not tell when packets renew a timeout. The copies of flows that
+// last longer than theirs live all the same, and carry the flow on.
+func TestLongFlowsKeepTheirCopies(t *testing.T) {
+	l := newLab(t)
+	const timeout = 12 * time.Second
+	for _, f := range []*lab.Firewall{l.A, l.B} {
+		for _, name := range []string{"udp_timeout", "udp_timeout_stream", "icmp_timeout"} {
+			if err := f.Sysctl("net/netfilter/nf_conntrack_"+name, fmt.Sprint(timeout.Seconds())); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	tr := startTraffic(t, l)
+	startPair(t, l)
+	add(t, tr, 3, traffic.UDP, traffic.ICMP)
+	eventually(t, "fwB's table like fwA's", func() error { return sameTable(t, l.A, l.B) })
+	start := time.Now()
+	eventually(t, "two timeouts", func() error {
+		for orig := range flows(t, l.A) {
+			if _, ok := flows(t, l.B)[orig]; !ok {
+				t.Fatalf("after %v fwB has no copy of %v", time.Since(start), orig)
+			}
+		}
+		if left := 2*timeout - time.Since(start); left > 0 {
+			return fmt.Errorf("%v left", left)
+		}
+		return nil
+	})
+	move := failover(t, l)
+	flowing(t, tr)
+	mustSurvive(t, tr.Stop(move))
+}
