@@ -21,6 +21,7 @@ type feed struct {
 	writes   chan *pfstate.Batch[pfstate.Write]
 	sent     chan int // messages in the packets of one Send
 	orders   chan int // writes in one batch
+	ended    chan struct{}
 
 	batches pfstate.Batches[pfstate.Change]
 	packets pfstate.Batches[link.Packet]
@@ -49,16 +50,20 @@ func (f *feed) Send(payloads [][]byte) (int, error) {
 
 // newFeed starts an engine that is up, on a link that is up, with no bulk request open.
 func newFeed(t testing.TB) *feed {
+	f, _ := newFeedEngine(t)
+	return f
+}
+
+func newFeedEngine(t testing.TB) (*feed, *engine.Engine) {
 	f := &feed{
 		changes: make(chan *pfstate.Batch[pfstate.Change], 1), received: make(chan *pfstate.Batch[link.Packet], 1),
 		statuses: make(chan link.Status, 1), writes: make(chan *pfstate.Batch[pfstate.Write]),
-		sent: make(chan int, 64), orders: make(chan int, 64),
+		sent: make(chan int, 64), orders: make(chan int, 64), ended: make(chan struct{}),
 		batches: pfstate.NewBatches[pfstate.Change](2), packets: pfstate.NewBatches[link.Packet](2),
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	e := engine.New(engine.Config{Creator: us, Log: slog.New(slog.DiscardHandler)}, f, f, f)
-	ended := make(chan struct{})
-	go func() { defer close(ended); e.Run(ctx) }()
+	go func() { defer close(f.ended); e.Run(ctx) }()
 	go func() {
 		for {
 			select {
@@ -66,12 +71,12 @@ func newFeed(t testing.TB) *feed {
 				n := len(b.Items)
 				b.Free()
 				f.orders <- n
-			case <-ended:
+			case <-f.ended:
 				return
 			}
 		}
 	}()
-	t.Cleanup(func() { stop(); <-ended })
+	t.Cleanup(func() { stop(); <-f.ended })
 	<-f.orders // the first dump
 	up := engine.DefaultSettings()
 	up.Up = true
@@ -81,7 +86,7 @@ func newFeed(t testing.TB) *feed {
 	f.statuses <- link.Status{Config: link.Config{Syncdev: "sis2"}, Up: true, MTU: 1500, Addr: ourAddr}
 	<-f.sent // the bulk request
 	f.deliver(packet(func(w *wire.Writer) { w.Bus(wire.Bus{Creator: them, Status: wire.BusEnd}) }))
-	return f
+	return f, e
 }
 
 func packet(build func(*wire.Writer)) link.Packet {
