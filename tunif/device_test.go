@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 	"github.com/pfsync-linux/pfsync/tunif"
 )
 
@@ -37,19 +38,19 @@ func TestMain(m *testing.M) {
 }
 
 func TestOpenIsDownAndCloseRemoves(t *testing.T) {
-	ns := newNS(t, "a")
+	ns := labtest.NewNS(t)
 	d := newDevice(t, ns)
 	s := d.Status()
 	if want := (tunif.Status{Name: "pfsync0", Index: s.Index, MTU: 1500}); s != want || s.Index == 0 {
 		t.Errorf("status %+v, want %+v", s, want)
 	}
-	shown := run(t, ns, "ip -d link show pfsync0")
+	shown := labtest.Run(t, ns, "ip -d link show pfsync0")
 	for _, want := range []string{"state DOWN", "qlen 32", "tun type tun pi off vnet_hdr off persist off"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("no %q in %s", want, shown)
 		}
 	}
-	if addrs := run(t, ns, "ip addr show pfsync0"); strings.Contains(addrs, "inet") {
+	if addrs := labtest.Run(t, ns, "ip addr show pfsync0"); strings.Contains(addrs, "inet") {
 		t.Errorf("has an address: %s", addrs)
 	}
 	out, err := exec.Command("ls", "-l", "/proc/self/fd").Output()
@@ -74,9 +75,9 @@ func TestOpenIsDownAndCloseRemoves(t *testing.T) {
 }
 
 func TestOpenRefuses(t *testing.T) {
-	ns := newNS(t, "a")
+	ns := labtest.NewNS(t)
 	newDevice(t, ns)
-	run(t, ns, "ip link add taken type veth peer name far")
+	labtest.Run(t, ns, "ip link add taken type veth peer name far")
 	tests := []struct{ name, want string }{
 		{"pfsync0", "pfsync0: in use by another process; stop the other pfsyncd first: ioctl: device or resource busy"},
 		{"taken", "taken: an interface of this name exists and is no such tun device; delete or rename it first: ioctl: invalid argument"},
@@ -102,7 +103,7 @@ func TestOpenRefuses(t *testing.T) {
 
 // Root is not enough.
 func TestOpenWithoutPrivilege(t *testing.T) {
-	ns := newNS(t, "a")
+	ns := labtest.NewNS(t)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), openInChild+"=pfsync0")
 	var out bytes.Buffer
@@ -119,11 +120,11 @@ func TestOpenWithoutPrivilege(t *testing.T) {
 }
 
 func TestTakesOverWhatWasLeft(t *testing.T) {
-	ns := newNS(t, "a")
-	run(t, ns, "ip tuntap add pfsync0 mode tun")
-	run(t, ns, "ip link set pfsync0 up")
+	ns := labtest.NewNS(t)
+	labtest.Run(t, ns, "ip tuntap add pfsync0 mode tun")
+	labtest.Run(t, ns, "ip link set pfsync0 up")
 	d := newDevice(t, ns)
-	if d.Status().Up || !strings.Contains(run(t, ns, "ip link show pfsync0"), "state DOWN") {
+	if d.Status().Up || !strings.Contains(labtest.Run(t, ns, "ip link show pfsync0"), "state DOWN") {
 		t.Error("is up")
 	}
 	if err := d.Close(); err != nil {
@@ -135,17 +136,17 @@ func TestTakesOverWhatWasLeft(t *testing.T) {
 }
 
 func TestSetUpAndMTU(t *testing.T) {
-	ns := newNS(t, "a")
+	ns := labtest.NewNS(t)
 	d := newDevice(t, ns)
 	setUp(t, d)
-	if !d.Status().Up || !strings.Contains(run(t, ns, "ip link show pfsync0"), ",UP,") {
+	if !d.Status().Up || !strings.Contains(labtest.Run(t, ns, "ip link show pfsync0"), ",UP,") {
 		t.Error("not up")
 	}
 	for _, mtu := range []int{68, 9000, 65535, 1400} {
 		if err := d.SetMTU(mtu); err != nil {
 			t.Fatal(err)
 		}
-		if shown := run(t, ns, "ip link show pfsync0"); d.Status().MTU != mtu || !strings.Contains(shown, fmt.Sprintf("mtu %d ", mtu)) {
+		if shown := labtest.Run(t, ns, "ip link show pfsync0"); d.Status().MTU != mtu || !strings.Contains(shown, fmt.Sprintf("mtu %d ", mtu)) {
 			t.Errorf("mtu %d: status %+v, %s", mtu, d.Status(), shown)
 		}
 	}
@@ -167,23 +168,23 @@ func TestSetUpAndMTU(t *testing.T) {
 }
 
 func TestOthersChangeIt(t *testing.T) {
-	ns := newNS(t, "a")
+	ns := labtest.NewNS(t)
 	d := newDevice(t, ns)
-	stop := start(t, d)
-	run(t, ns, "ip link set pfsync0 up")
+	stop := labtest.Background(t, d.Run)
+	labtest.Run(t, ns, "ip link set pfsync0 up")
 	await(t, d, "up", func(s tunif.Status) bool { return s.Up })
-	run(t, ns, "ip link set pfsync0 mtu 1400")
+	labtest.Run(t, ns, "ip link set pfsync0 mtu 1400")
 	await(t, d, "mtu 1400", func(s tunif.Status) bool { return s.MTU == 1400 })
-	run(t, ns, "ip link set pfsync0 down")
+	labtest.Run(t, ns, "ip link set pfsync0 down")
 	await(t, d, "down", func(s tunif.Status) bool { return !s.Up })
-	run(t, ns, "ip link set pfsync0 name other0")
+	labtest.Run(t, ns, "ip link set pfsync0 name other0")
 	await(t, d, "renamed", func(s tunif.Status) bool { return s.Name == "other0" })
 	setUp(t, d)
 	if err := d.Write(frame(peer, own, "x")); err != nil {
 		t.Errorf("Write after a rename: %v", err)
 	}
 
-	run(t, ns, "ip link del other0")
+	labtest.Run(t, ns, "ip link del other0")
 	await(t, d, "gone", func(s tunif.Status) bool { return s.Gone && !s.Up })
 	if err := d.Write(frame(peer, own, "x")); err != tunif.ErrGone || counter(d, "tun_write_gone") != 1 {
 		t.Errorf("Write: %v, want %v, counted %d", err, tunif.ErrGone, counter(d, "tun_write_gone"))
@@ -195,11 +196,11 @@ func TestOthersChangeIt(t *testing.T) {
 }
 
 func TestRunEnds(t *testing.T) {
-	ns := newNS(t, "a")
+	ns := labtest.NewNS(t)
 	d := newDevice(t, ns)
 	setUp(t, d)
-	start(t, d)()
-	start(t, d)() // and may be run again
+	labtest.Background(t, d.Run)()
+	labtest.Background(t, d.Run)() // and may be run again
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ended := make(chan error)
@@ -213,7 +214,7 @@ func TestRunEnds(t *testing.T) {
 }
 
 func TestWarnsOfLooseReversePathFilter(t *testing.T) {
-	ns := newNS(t, "a")
+	ns := labtest.NewNS(t)
 	for value, warned := range map[string]bool{"0": false, "1": false, "2": true} {
 		if err := ns.Sysctl("net/ipv4/conf/all/rp_filter", value); err != nil {
 			t.Fatal(err)
@@ -231,7 +232,7 @@ func TestWarnsOfLooseReversePathFilter(t *testing.T) {
 }
 
 func TestSysctls(t *testing.T) {
-	ns := newNS(t, "a")
+	ns := labtest.NewNS(t)
 	for _, s := range []string{"ipv4/ip_forward", "ipv4/conf/default/accept_local", "ipv4/conf/default/log_martians"} {
 		if err := ns.Sysctl("net/"+s, "1"); err != nil {
 			t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 	"github.com/pfsync-linux/pfsync/tunif"
 )
 
@@ -34,7 +35,7 @@ func capture(t *testing.T, ns *lab.NS, index int) (next func() []byte) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(fd) })
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(patience / time.Second)}); err != nil {
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(labtest.Patience / time.Second)}); err != nil {
 		t.Fatal(err)
 	}
 	return func() []byte {
@@ -49,7 +50,7 @@ func capture(t *testing.T, ns *lab.NS, index int) (next func() []byte) {
 }
 
 func TestWrittenFramesAreSeen(t *testing.T) {
-	ns := newNS(t, "a")
+	ns := labtest.NewNS(t)
 	d := newDevice(t, ns)
 	setUp(t, d)
 	next := capture(t, ns, d.Status().Index)
@@ -77,7 +78,7 @@ func TestWrittenFramesAreSeen(t *testing.T) {
 }
 
 func TestWriteWhileDown(t *testing.T) {
-	ns := newNS(t, "a")
+	ns := labtest.NewNS(t)
 	d := newDevice(t, ns)
 	f := frame(own, link.Group, "x")
 	for range 2 {
@@ -95,7 +96,7 @@ func TestWriteWhileDown(t *testing.T) {
 }
 
 func TestWriteAllocatesNothing(t *testing.T) {
-	ns := newNS(t, "a")
+	ns := labtest.NewNS(t)
 	d := newDevice(t, ns)
 	setUp(t, d)
 	f := frame(own, link.Group, strings.Repeat("x", 1400))
@@ -106,12 +107,12 @@ func TestWriteAllocatesNothing(t *testing.T) {
 
 // The host routes something into the device: it is read, dropped and counted.
 func TestPacketsFromTheHostAreDiscarded(t *testing.T) {
-	ns := newNS(t, "a")
+	ns := labtest.NewNS(t)
 	d := newDevice(t, ns)
 	setUp(t, d)
-	start(t, d)
-	run(t, ns, "ip addr add 192.0.2.1/32 dev lo")
-	run(t, ns, "ip route add 203.0.113.0/24 dev pfsync0")
+	labtest.Background(t, d.Run)
+	labtest.Run(t, ns, "ip addr add 192.0.2.1/32 dev lo")
+	labtest.Run(t, ns, "ip route add 203.0.113.0/24 dev pfsync0")
 	err := ns.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 		if err != nil {
@@ -128,7 +129,7 @@ func TestPacketsFromTheHostAreDiscarded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "10 packets are counted", func() bool {
+	labtest.Eventually(t, "10 packets are counted", func() bool {
 		return counter(d, "tun_discarded") == 10 && counter(d, "tun_discarded_bytes") == 10*(20+8+5)
 	})
 }
@@ -167,13 +168,9 @@ func snmp(t *testing.T, ns *lab.NS) map[string]int {
 // A frame that shows a packet for this host or for another one must not become that
 // packet: not delivered, not answered, not forwarded, even on a router.
 func TestFramesAreOnlyShown(t *testing.T) {
-	a, b := newNS(t, "a"), newNS(t, "b")
-	run(t, a, "ip link add sis2 type veth peer name sis2 netns "+b.Name)
-	run(t, a, "ip addr add 192.0.2.1/24 dev sis2")
-	run(t, b, "ip addr add 192.0.2.2/24 dev sis2")
-	run(t, b, "ip addr add 192.0.2.3/24 dev sis2")
-	run(t, a, "ip link set sis2 up")
-	run(t, b, "ip link set sis2 up")
+	a, b := newVeth(t)
+	labtest.Run(t, b, "ip addr add 192.0.2.2/24 dev sis2")
+	labtest.Run(t, b, "ip addr add 192.0.2.3/24 dev sis2")
 	if err := a.Sysctl("net/ipv4/ip_forward", "1"); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +194,7 @@ func TestFramesAreOnlyShown(t *testing.T) {
 
 	before := snmp(t, a)
 	writeAll()
-	eventually(t, "the three unicast frames are dropped", func() bool { // two for want of forwarding
+	labtest.Eventually(t, "the three unicast frames are dropped", func() bool { // two for want of forwarding
 		now := snmp(t, a)
 		return now["TcpExt.IPReversePathFilter"]-before["TcpExt.IPReversePathFilter"] == 1 &&
 			now["Ip.InAddrErrors"]-before["Ip.InAddrErrors"] == 2
@@ -216,7 +213,7 @@ func TestFramesAreOnlyShown(t *testing.T) {
 		}
 	}
 	writeAll()
-	eventually(t, "without the sysctls frames are delivered, answered and forwarded", func() bool {
+	labtest.Eventually(t, "without the sysctls frames are delivered, answered and forwarded", func() bool {
 		now := snmp(t, a)
 		for _, name := range harm {
 			if now[name] == after[name] {
@@ -229,11 +226,7 @@ func TestFramesAreOnlyShown(t *testing.T) {
 
 // Someone sets net.ipv4.ip_forward later, which sets forwarding on all interfaces.
 func TestForwardingSwitchedOnLater(t *testing.T) {
-	a, b := newNS(t, "a"), newNS(t, "b")
-	run(t, a, "ip link add sis2 type veth peer name sis2 netns "+b.Name)
-	run(t, a, "ip addr add 192.0.2.1/24 dev sis2")
-	run(t, a, "ip link set sis2 up")
-	run(t, b, "ip link set sis2 up")
+	a, _ := newVeth(t)
 	d := newDevice(t, a)
 	setUp(t, d)
 	if err := a.Sysctl("net/ipv4/ip_forward", "1"); err != nil {
@@ -242,14 +235,14 @@ func TestForwardingSwitchedOnLater(t *testing.T) {
 	if err := d.Write(frame(peer, third, "payload")); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "dropped by the reverse path filter", func() bool { return snmp(t, a)["TcpExt.IPReversePathFilter"] == 1 })
+	labtest.Eventually(t, "dropped by the reverse path filter", func() bool { return snmp(t, a)["TcpExt.IPReversePathFilter"] == 1 })
 	if n := snmp(t, a)["Ip.ForwDatagrams"]; n != 0 {
 		t.Errorf("%d forwarded", n)
 	}
 }
 
 func BenchmarkWrite(b *testing.B) {
-	ns := newNS(b, "a")
+	ns := labtest.NewNS(b)
 	d := newDevice(b, ns)
 	setUp(b, d)
 	f := frame(own, link.Group, strings.Repeat("x", 1400))

@@ -1,52 +1,23 @@
 package tunif_test
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 	"github.com/pfsync-linux/pfsync/tunif"
 )
-
-const patience = 20 * time.Second
 
 var (
 	own   = netip.MustParseAddr("192.0.2.1")
 	peer  = netip.MustParseAddr("192.0.2.2")
 	third = netip.MustParseAddr("192.0.2.3")
 )
-
-func newNS(tb testing.TB, letter string) *lab.NS {
-	tb.Helper()
-	ns, err := lab.NewNS(fmt.Sprintf("pfs-tunif-%d-%s", os.Getpid(), letter))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := ns.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return ns
-}
-
-func run(tb testing.TB, ns *lab.NS, words string) string {
-	tb.Helper()
-	f := strings.Fields(words)
-	out, err := ns.Run(tb.Context(), f[0], f[1:]...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return out
-}
 
 func open(ns *lab.NS, name string, log *slog.Logger) (d *tunif.Device, err error) {
 	nsErr := ns.Do(func() error {
@@ -78,53 +49,25 @@ func setUp(tb testing.TB, d *tunif.Device) {
 	}
 }
 
-// start runs d; stop ends it and checks that it ends without an error.
-func start(tb testing.TB, d *tunif.Device) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- d.Run(ctx) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		select {
-		case err := <-ended:
-			if err != nil {
-				tb.Errorf("Run: %v", err)
-			}
-		case <-time.After(patience):
-			tb.Error("Run does not end")
-		}
-	}
-	tb.Cleanup(stop)
-	return stop
+// newVeth is two namespaces joined by a veth pair, sis2 at both ends; a has its own address there.
+func newVeth(tb testing.TB) (a, b *lab.NS) {
+	tb.Helper()
+	a, b = labtest.NewNS(tb), labtest.NewNS(tb)
+	labtest.Run(tb, a, "ip link add sis2 type veth peer name sis2 netns "+b.Name)
+	labtest.Run(tb, a, "ip addr add 192.0.2.1/24 dev sis2")
+	labtest.Run(tb, a, "ip link set sis2 up")
+	labtest.Run(tb, b, "ip link set sis2 up")
+	return a, b
 }
 
 func await(tb testing.TB, d *tunif.Device, what string, fits func(tunif.Status) bool) {
 	tb.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(labtest.Patience)
 	for !fits(d.Status()) {
 		select {
 		case <-d.Events():
 		case <-timeout:
 			tb.Fatalf("status is not %q but %+v", what, d.Status())
-		}
-	}
-}
-
-func eventually(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	timeout := time.After(patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			tb.Fatalf("never: %s", what)
 		}
 	}
 }

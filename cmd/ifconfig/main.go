@@ -63,25 +63,13 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		_, err := fmt.Fprintln(stdout, "pfsync")
 		return err
 	case cmd.Change != nil:
-		return change(ctx, *cmd.Change)
+		return links.Apply(ctx, control.NewClient(), *cmd.Change)
 	}
 	return display(ctx, cmd.Display, stdout, stderr)
 }
 
 // pfsync0 is the interface that pfsyncd owns.
 const pfsync0 = "pfsync0"
-
-func change(ctx context.Context, c ifconfig.Change) error {
-	if c.Interface == pfsync0 {
-		return control.NewClient().Change(ctx, c)
-	}
-	l, err := links.Open()
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	return l.Change(c)
-}
 
 func display(ctx context.Context, d ifconfig.Display, stdout, stderr io.Writer) error {
 	if d.Style == "" {

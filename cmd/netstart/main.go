@@ -13,7 +13,6 @@ import (
 	"github.com/urfave/cli/v2"
 	"github.com/vishvananda/netlink/nl"
 
-	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/ifconfig/hostname"
 	"github.com/pfsync-linux/pfsync/ifconfig/links"
 	"github.com/pfsync-linux/pfsync/sync/control"
@@ -147,24 +146,13 @@ func (n *netstart) start(ctx context.Context, name string) error {
 	if len(commands) == 0 {
 		return nil
 	}
-	if err := apply(ctx, hostname.Merge(name, commands)); err != nil {
+	c := hostname.Merge(name, commands)
+	c.Create = false // a second run must find nothing wrong; what is missing is created anyway
+	if err := links.Apply(ctx, control.NewClient(), c); err != nil {
 		if len(commands) == 1 {
 			return fmt.Errorf("%s:%d: %w", path, commands[0].Line, err)
 		}
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
-}
-
-func apply(ctx context.Context, c ifconfig.Change) error {
-	c.Create = false // a second run must find nothing wrong; what is missing is created anyway
-	if c.Interface == pfsync0 {
-		return control.NewClient().Change(ctx, c)
-	}
-	l, err := links.Open()
-	if err != nil {
-		return err
-	}
-	defer l.Close()
-	return l.Change(c)
 }

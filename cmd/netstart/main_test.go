@@ -2,17 +2,11 @@ package main
 
 import (
 	"flag"
-	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/pfsync-linux/pfsync/sync/control/controltest"
-	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/clitest"
 )
 
 var update = flag.Bool("update", false, "rewrite the expected output in testdata")
@@ -22,58 +16,5 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"netstart": main})
 }
 
-// TestScripts runs testdata/*.txtar, each in a network namespace of its own. Beside testscript's
-// commands they have:
-//
-//	daemon         start a pfsyncd made of memory
-//	daemon-shows   print what it has of pfsync0, and how often it was changed
-//	fw PROG...     run a program in the namespace
-//	owner UID F    give a file to a user
-func TestScripts(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no scripts: %v", err)
-	}
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
-		ns, err := lab.NewNS(fmt.Sprintf("pfs-netstart-%d-%s", os.Getpid(), name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { ns.Close() })
-		node := controltest.NewNode()
-		testscript.Run(t, testscript.Params{
-			Files:               []string{file},
-			RequireExplicitExec: true,
-			UpdateScripts:       *update,
-			Cmds: map[string]func(*testscript.TestScript, bool, []string){
-				"daemon": func(ts *testscript.TestScript, _ bool, _ []string) {
-					stop, err := controltest.Serve(ns, node)
-					ts.Check(err)
-					ts.Defer(func() {
-						if err := stop(); err != nil {
-							t.Error(err)
-						}
-					})
-				},
-				"daemon-shows": func(ts *testscript.TestScript, _ bool, _ []string) {
-					list, err := node.Interfaces()
-					ts.Check(err)
-					fmt.Fprintf(ts.Stdout(), "%v mtu %d %+v, %d changes\n", list[0].Flags, list[0].MTU, *list[0].PFSync, len(node.Changes()))
-				},
-				"fw": func(ts *testscript.TestScript, neg bool, args []string) {
-					err := ns.Do(func() error { return ts.Exec(args[0], args[1:]...) })
-					if failed := err != nil; failed != neg {
-						ts.Fatalf("%v: %v", args, err)
-					}
-				},
-				"owner": func(ts *testscript.TestScript, _ bool, args []string) {
-					var uid int
-					_, err := fmt.Sscan(args[0], &uid)
-					ts.Check(err)
-					ts.Check(syscall.Chown(ts.MkAbs(args[1]), uid, 0))
-				},
-			},
-		})
-	}
-}
+// TestScripts runs testdata/*.txtar; their commands are those of clitest.Run.
+func TestScripts(t *testing.T) { clitest.Run(t, *update) }

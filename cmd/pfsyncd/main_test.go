@@ -4,17 +4,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/sync/control/controltest"
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
 
 // asDaemon in the environment makes the test binary the daemon: it must be a
@@ -58,17 +57,6 @@ func TestCommandLine(t *testing.T) {
 	}
 }
 
-// host is a namespace for daemons.
-func host(t *testing.T) *lab.NS {
-	t.Helper()
-	ns, err := lab.NewNS("pfs-cmd-" + strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))[:4])
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Close() })
-	return ns
-}
-
 // daemon starts pfsyncd in ns and waits until it answers.
 func daemon(t *testing.T, ns *lab.NS, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
@@ -80,15 +68,9 @@ func daemon(t *testing.T, ns *lab.NS, args ...string) (*exec.Cmd, *bytes.Buffer)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), labtest.Patience)
 	defer stop()
-	client := control.NewClientDial(func(context.Context) (c net.Conn, err error) {
-		err = ns.Do(func() error {
-			c, err = net.Dial("unix", control.Address)
-			return err
-		})
-		return c, err
-	})
+	client := controltest.NewClient(ns)
 	err := lab.Eventually(ctx, "the daemon answers", func() error {
 		_, err := client.Status(ctx)
 		return err
@@ -100,7 +82,7 @@ func daemon(t *testing.T, ns *lab.NS, args ...string) (*exec.Cmd, *bytes.Buffer)
 }
 
 func TestSIGTERMEndsItCleanly(t *testing.T) {
-	ns := host(t)
+	ns := labtest.NewNS(t)
 	dir := t.TempDir()
 	cmd, log := daemon(t, ns, "--state-dir", dir, "--log-format", "json", "--table", "memory")
 	if out, err := ns.Run(t.Context(), "ip", "link", "show", "pfsync0"); err != nil {
@@ -139,10 +121,8 @@ func TestSIGTERMEndsItCleanly(t *testing.T) {
 }
 
 func TestPfsync0OfAnotherProgramIsNamed(t *testing.T) {
-	ns := host(t)
-	if out, err := ns.Run(t.Context(), "ip", "link", "add", "pfsync0", "type", "veth"); err != nil {
-		t.Fatal(out, err)
-	}
+	ns := labtest.NewNS(t)
+	labtest.Run(t, ns, "ip link add pfsync0 type veth")
 	out, err := ns.Run(t.Context(), "env", asDaemon+"=1", os.Args[0], "--state-dir", t.TempDir(), "--table", "memory")
 	if err == nil || !strings.Contains(out, "pfsyncd: pfsync0: an interface of this name exists") {
 		t.Errorf("%v: %s", err, out)

@@ -30,7 +30,6 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	log.Info("pfsyncd", "version", o.version)
 	identity, err := o.identity()
 	if err != nil {
 		return err
@@ -49,6 +48,7 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	if err := o.openTable(&cfg); err != nil {
 		return err
 	}
+	log.Info("starting", "version", o.version)
 	n := node.New(cfg)
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -18,28 +17,8 @@ import (
 
 	"github.com/pfsync-linux/pfsync/test/corpus"
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
-
-func namespace(t *testing.T, suffix string) *lab.NS {
-	t.Helper()
-	n, err := lab.NewNS(fmt.Sprintf("pfs-dump-%d-%s", os.Getpid(), suffix))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := n.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return n
-}
-
-func ip(t *testing.T, n *lab.NS, args ...string) {
-	t.Helper()
-	if out, err := n.Run(t.Context(), "ip", args...); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-}
 
 // program is a running pfsyncdump: this test binary under its name.
 type program struct {
@@ -132,10 +111,10 @@ func send(t *testing.T, n *lab.NS, ifName string, frames ...[]byte) {
 const noOthers = "packets (0 of another version, 0 malformed, 0 cut off by the capture), 0 not pfsync, 0 dropped by the kernel\n"
 
 func TestCaptureOnEthernet(t *testing.T) {
-	a, b := namespace(t, "a"), namespace(t, "b")
-	ip(t, a, "link", "add", "sis2", "type", "veth", "peer", "name", "sis2", "netns", b.Name)
-	ip(t, a, "link", "set", "sis2", "up")
-	ip(t, b, "link", "set", "sis2", "up")
+	a, b := labtest.NewNS(t), labtest.NewNS(t)
+	labtest.Run(t, a, "ip link add sis2 type veth peer name sis2 netns "+b.Name)
+	labtest.Run(t, a, "ip link set sis2 up")
+	labtest.Run(t, b, "ip link set sis2 up")
 	clr := corpus.Frames(t, "openbsd80-clear-all.pcap")[0]
 	req := corpus.Frames(t, "openbsd80-start.pcap")[0]
 	udp := append([]byte(nil), clr.Data...)
@@ -156,7 +135,7 @@ func TestCaptureOnEthernet(t *testing.T) {
 }
 
 func TestCaptureOnTUN(t *testing.T) {
-	n := namespace(t, "tun")
+	n := labtest.NewNS(t)
 	var tun *water.Interface
 	err := n.Do(func() (err error) {
 		tun, err = water.New(water.Config{
@@ -168,7 +147,7 @@ func TestCaptureOnTUN(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tun.Close()
-	ip(t, n, "link", "set", "pfsync0", "up")
+	labtest.Run(t, n, "ip link set pfsync0 up")
 	p := start(t, n, "-i", "pfsync0", "-v", "-c", "1")
 	if _, err := tun.Write(corpus.Frames(t, "openbsd80-clear-all.pcap")[0].IP()); err != nil {
 		t.Fatal(err)
@@ -180,10 +159,10 @@ func TestCaptureOnTUN(t *testing.T) {
 }
 
 func TestInterfaceThatGoesAway(t *testing.T) {
-	n := namespace(t, "gone")
-	ip(t, n, "link", "add", "sis2", "type", "veth", "peer", "name", "other")
-	ip(t, n, "link", "set", "sis2", "up")
+	n := labtest.NewNS(t)
+	labtest.Run(t, n, "ip link add sis2 type veth peer name other")
+	labtest.Run(t, n, "ip link set sis2 up")
 	p := start(t, n, "-i", "sis2")
-	ip(t, n, "link", "del", "sis2")
+	labtest.Run(t, n, "ip link del sis2")
 	p.end(t, 1, "pfsyncdump: 0 "+noOthers+"pfsyncdump: sis2: the interface is down or gone\n")
 }

@@ -1,5 +1,6 @@
 // Package links shows and changes Linux's own interfaces in ifconfig's terms. pfsync0
-// is not among what it knows: the kernel sees a TUN device there, and pfsyncd knows the rest.
+// is not among what it knows: the kernel sees a TUN device there, and pfsyncd knows the
+// rest. Apply sends a change to the one that it concerns.
 package links
 
 import (

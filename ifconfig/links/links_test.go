@@ -1,11 +1,10 @@
 package links_test
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 
@@ -16,17 +15,13 @@ import (
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/ifconfig/links"
-	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
 
 // firewall is a namespace with the veths sis0, whose other end is up, and sis2, whose other end is down.
 func firewall(t *testing.T) (*netlink.Handle, *links.Links) {
 	t.Helper()
-	ns, err := lab.NewNS(fmt.Sprintf("pfs-links-%d-%s", os.Getpid(), strings.ToLower(t.Name()[4:8])))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Close() })
+	ns := labtest.NewNS(t)
 	h, err := netlink.NewHandleAt(netns.NsHandle(ns.Fd()))
 	if err != nil {
 		t.Fatal(err)
@@ -176,5 +171,33 @@ func TestChangeRefuses(t *testing.T) {
 	}
 	if i := find(t, l, "sis2"); i.Flags&ifconfig.FlagUp == 0 {
 		t.Error("the refused change took sis2 down")
+	}
+}
+
+// daemon notes what it is asked to change, and refuses it.
+type daemon struct{ asked []string }
+
+var errDaemon = errors.New("pfsync0: refused")
+
+func (d *daemon) Change(_ context.Context, c ifconfig.Change) error {
+	d.asked = append(d.asked, c.Interface)
+	return errDaemon
+}
+
+func TestApplyAsksTheDaemonForPfsync0Alone(t *testing.T) {
+	ns, d := labtest.NewNS(t), new(daemon)
+	labtest.Run(t, ns, "ip link add sis0 type veth peer name peer0")
+	apply := func(name string) error {
+		return ns.Do(func() error { return links.Apply(t.Context(), d, ifconfig.Change{Interface: name, MTU: new(1400)}) })
+	}
+	if err := apply("pfsync0"); err != errDaemon {
+		t.Errorf("pfsync0: error %v, want the daemon's", err)
+	}
+	must(t, apply("sis0"))
+	if out := labtest.Run(t, ns, "ip link show sis0"); !strings.Contains(out, " mtu 1400 ") {
+		t.Errorf("sis0 has not the mtu 1400: %s", out)
+	}
+	if diff := cmp.Diff([]string{"pfsync0"}, d.asked); diff != "" {
+		t.Errorf("the daemon was asked -want +got:\n%s", diff)
 	}
 }

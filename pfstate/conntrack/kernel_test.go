@@ -2,7 +2,6 @@ package conntrack_test
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -15,21 +14,11 @@ import (
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack"
 	"github.com/pfsync-linux/pfsync/pfstate/tabletest"
-	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
 
-func run(t testing.TB, ns *lab.NS, command string) string {
-	t.Helper()
-	f := strings.Fields(command)
-	out, err := ns.Run(context.Background(), f[0], f[1:]...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
 func TestOverrunIsNoticedAndADumpCuresIt(t *testing.T) {
-	ns := newNS(t)
+	ns := labtest.NewNS(t)
 	table := open(t, ns, conntrack.Config{ReadBuffer: 4096})
 	k := openKernel(t, ns)
 	const n = 500
@@ -64,10 +53,10 @@ func TestOverrunIsNoticedAndADumpCuresIt(t *testing.T) {
 }
 
 func TestEventsAreSwitchedOnAndLooseIsSaid(t *testing.T) {
-	ns := newNS(t)
+	ns := labtest.NewNS(t)
 	var log bytes.Buffer
 	table := open(t, ns, conntrack.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
-	if got := strings.TrimSpace(run(t, ns, "cat /proc/sys/net/netfilter/nf_conntrack_events")); got != "1" {
+	if got := strings.TrimSpace(labtest.Run(t, ns, "cat /proc/sys/net/netfilter/nf_conntrack_events")); got != "1" {
 		t.Errorf("nf_conntrack_events is %s, want 1", got)
 	}
 	if !strings.Contains(log.String(), "nf_conntrack_tcp_loose") {
@@ -87,7 +76,7 @@ func TestEventsAreSwitchedOnAndLooseIsSaid(t *testing.T) {
 }
 
 func TestLocalTimeoutsAreTheNamespacesOwn(t *testing.T) {
-	ns := newNS(t)
+	ns := labtest.NewNS(t)
 	if err := ns.Sysctl("net/netfilter/nf_conntrack_udp_timeout", "777"); err != nil {
 		t.Fatal(err)
 	}
@@ -101,20 +90,20 @@ func TestLocalTimeoutsAreTheNamespacesOwn(t *testing.T) {
 }
 
 func TestNATHooksComeBackAfterAFlush(t *testing.T) {
-	ns := newNS(t)
+	ns := labtest.NewNS(t)
 	var log bytes.Buffer
 	table := open(t, ns, conntrack.Config{Log: slog.New(slog.NewTextHandler(&log, nil))})
-	rules := run(t, ns, "nft list table inet pfsyncd")
+	rules := labtest.Run(t, ns, "nft list table inet pfsyncd")
 	if !strings.Contains(rules, "type nat hook postrouting priority srcnat; policy accept;") {
 		t.Fatalf("nat hooks: %s", rules)
 	}
-	run(t, ns, "nft flush ruleset")
+	labtest.Run(t, ns, "nft flush ruleset")
 	h := tabletest.Start(t, table)
 	// Checked once a second at most: the insert that comes later than that finds them gone.
 	late := time.NewTimer(1100 * time.Millisecond)
 	<-late.C
 	h.Apply(pfstate.WriteInsert, tabletest.Translated(tabletest.TCP(1), 5000), 0)
-	if got := run(t, ns, "nft list table inet pfsyncd"); got != rules {
+	if got := labtest.Run(t, ns, "nft list table inet pfsyncd"); got != rules {
 		t.Errorf("nat hooks after the flush:\n%s\nwant\n%s", got, rules)
 	}
 	if got := counter(t, table, "nat_hooks_made"); got != 2 {
@@ -124,7 +113,7 @@ func TestNATHooksComeBackAfterAFlush(t *testing.T) {
 		t.Errorf("not logged: %s", &log)
 	}
 	h.Stop()
-	if got := run(t, ns, "nft list table inet pfsyncd"); got != rules {
+	if got := labtest.Run(t, ns, "nft list table inet pfsyncd"); got != rules {
 		t.Errorf("nat hooks after the end:\n%s", got)
 	}
 }
@@ -134,7 +123,7 @@ func TestNATHooksComeBackAfterAFlush(t *testing.T) {
 func TestFailBackSwitchesWindowChecksOff(t *testing.T) {
 	for name, kind := range map[string]pfstate.WriteKind{"insert": pfstate.WriteInsert, "update": pfstate.WriteUpdate} {
 		t.Run(name, func(t *testing.T) {
-			ns := newNS(t)
+			ns := labtest.NewNS(t)
 			h, k := tabletest.Start(t, open(t, ns, conntrack.Config{})), openKernel(t, ns)
 			if err := k.Create(tabletest.TCP(1)); err != nil {
 				t.Fatal(err)
@@ -153,7 +142,7 @@ func TestFailBackSwitchesWindowChecksOff(t *testing.T) {
 
 // TestTranslationOfAnOwnEntryIsKept: an update cannot carry translation, and must not lose it.
 func TestTranslationOfAnOwnEntryIsKept(t *testing.T) {
-	ns := newNS(t)
+	ns := labtest.NewNS(t)
 	h, k := tabletest.Start(t, open(t, ns, conntrack.Config{})), openKernel(t, ns)
 	s := tabletest.Translated(tabletest.TCP(1), 5000)
 	if err := k.Create(s); err != nil {
@@ -174,7 +163,7 @@ func TestTranslationOfAnOwnEntryIsKept(t *testing.T) {
 // TestTwinsAreCounted: the responder spoke first to a firewall without
 // the entry, so that the packets' outside tuple became an entry of its own.
 func TestTwinsAreCounted(t *testing.T) {
-	ns := newNS(t)
+	ns := labtest.NewNS(t)
 	table := open(t, ns, conntrack.Config{})
 	h, k := tabletest.Start(t, table), openKernel(t, ns)
 	s := tabletest.Translated(tabletest.TCP(1), 5000)
@@ -200,7 +189,7 @@ func TestTwinsAreCounted(t *testing.T) {
 }
 
 func TestRefusalsAreCounted(t *testing.T) {
-	table := open(t, newNS(t), conntrack.Config{})
+	table := open(t, labtest.NewNS(t), conntrack.Config{})
 	h := tabletest.Start(t, table)
 	proxy := tabletest.TCP(1)
 	proxy.Src.State = pfstate.TCPProxySrc
@@ -224,7 +213,7 @@ func TestRefusalsAreCounted(t *testing.T) {
 
 // TestDumpOfManyWhileTheTableIsInUse: events and writes go on beside a dump.
 func TestDumpOfManyWhileTheTableIsInUse(t *testing.T) {
-	ns := newNS(t)
+	ns := labtest.NewNS(t)
 	table := open(t, ns, conntrack.Config{})
 	h, k := tabletest.Start(t, table), openKernel(t, ns)
 	const n = 20000
@@ -267,7 +256,7 @@ func TestDumpOfManyWhileTheTableIsInUse(t *testing.T) {
 // TestASeenNeverFollowsItsDeleted: dumps run while entries go; an engine that
 // believes what it hears must end with nothing.
 func TestASeenNeverFollowsItsDeleted(t *testing.T) {
-	ns := newNS(t)
+	ns := labtest.NewNS(t)
 	h, k := tabletest.Start(t, open(t, ns, conntrack.Config{})), openKernel(t, ns)
 	const n = 3000
 	for i := range n {
@@ -327,7 +316,7 @@ func BenchmarkEvents(b *testing.B) {
 	rounds := 0
 	for b.Loop() {
 		b.StopTimer()
-		ns := newNS(b)
+		ns := labtest.NewNS(b)
 		table := open(b, ns, conntrack.Config{})
 		h, k := tabletest.Start(b, table), openKernel(b, ns)
 		k.raise()
@@ -389,7 +378,7 @@ func benchmarkInsert(b *testing.B, state func(int) pfstate.State, again bool) {
 	rounds := 0
 	for b.Loop() {
 		b.StopTimer()
-		h := tabletest.Start(b, open(b, newNS(b), conntrack.Config{}))
+		h := tabletest.Start(b, open(b, labtest.NewNS(b), conntrack.Config{}))
 		if again {
 			for _, ws := range orders() {
 				h.Write(ws...)

@@ -11,6 +11,7 @@ import (
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack"
 	"github.com/pfsync-linux/pfsync/pfstate/tabletest"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
 
 // addresses of a translated connection, by family.
@@ -186,7 +187,7 @@ func timeoutNear(a, b uint32) bool { return a <= b+2 && b <= a+2 }
 // TestRoundTripThroughTwoKernels makes an entry in one kernel table by hand, takes
 // it out as a state, puts that into another kernel table, and compares the entries.
 func TestRoundTripThroughTwoKernels(t *testing.T) {
-	nsA, nsB := newNS(t), newNS(t)
+	nsA, nsB := labtest.NewNS(t), labtest.NewNS(t)
 	a, b := openKernel(t, nsA), openKernel(t, nsB)
 	from := tabletest.Start(t, open(t, nsA, conntrack.Config{}))
 	to := tabletest.Start(t, open(t, nsB, conntrack.Config{}))
@@ -281,7 +282,7 @@ func checkState(t *testing.T, p progress, r raw, s *pfstate.State) {
 // TestScaleOfAnUnansweredSYN: the kernel takes scales only in pairs, the copy of a
 // lone SYN must keep the one that was offered.
 func TestScaleOfAnUnansweredSYN(t *testing.T) {
-	nsA, nsB := newNS(t), newNS(t)
+	nsA, nsB := labtest.NewNS(t), labtest.NewNS(t)
 	from := tabletest.Start(t, open(t, nsA, conntrack.Config{}))
 	to := tabletest.Start(t, open(t, nsB, conntrack.Config{}))
 	s := tabletest.TCP(1)
@@ -297,7 +298,7 @@ func TestScaleOfAnUnansweredSYN(t *testing.T) {
 
 // TestAgreesWithTheConntrackTool makes entries with Debian's conntrack and reads the copies with it.
 func TestAgreesWithTheConntrackTool(t *testing.T) {
-	nsA, nsB := newNS(t), newNS(t)
+	nsA, nsB := labtest.NewNS(t), labtest.NewNS(t)
 	from := tabletest.Start(t, open(t, nsA, conntrack.Config{}))
 	to := tabletest.Start(t, open(t, nsB, conntrack.Config{}))
 	ctx := context.Background()

@@ -2,35 +2,16 @@ package conntrack_test
 
 import (
 	"bytes"
-	"fmt"
-	"os"
 	"runtime/pprof"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack"
 	"github.com/pfsync-linux/pfsync/pfstate/tabletest"
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
-
-var serial atomic.Int32
-
-// newNS is a namespace of the test's own.
-func newNS(t testing.TB) *lab.NS {
-	t.Helper()
-	ns, err := lab.NewNS(fmt.Sprintf("pfs-ct-%d-%d", os.Getpid(), serial.Add(1)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := ns.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return ns
-}
 
 // open opens the table of ns and sees to its end.
 func open(t testing.TB, ns *lab.NS, c conntrack.Config) *conntrack.Table {
@@ -50,7 +31,7 @@ func open(t testing.TB, ns *lab.NS, c conntrack.Config) *conntrack.Table {
 func TestTable(t *testing.T) {
 	for _, c := range tabletest.Cases() {
 		t.Run(c.Name, func(t *testing.T) {
-			ns := newNS(t)
+			ns := labtest.NewNS(t)
 			if c.Name == "ExpiryIsNoDeletion" {
 				collectGarbage(t, ns)
 			}
@@ -81,7 +62,7 @@ func collectGarbage(t *testing.T, ns *lab.NS) {
 }
 
 func TestRunLeavesNoGoroutine(t *testing.T) {
-	h := tabletest.Start(t, open(t, newNS(t), conntrack.Config{}))
+	h := tabletest.Start(t, open(t, labtest.NewNS(t), conntrack.Config{}))
 	h.Apply(1, tabletest.TCP(1), 0)
 	h.Dump()
 	h.Stop()

@@ -18,6 +18,7 @@ import (
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack"
 	"github.com/pfsync-linux/pfsync/pfstate/tabletest"
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
 
 // network is client - router - server, with a ruleset on the router that lets
@@ -41,26 +42,26 @@ table inet filter {
 }`
 
 func newNetwork(t *testing.T) network {
-	n := network{newNS(t), newNS(t), newNS(t)}
+	n := network{labtest.NewNS(t), labtest.NewNS(t), labtest.NewNS(t)}
 	for _, l := range []struct {
 		near, far, net string
 		ns             *lab.NS
 	}{{"in", "c0", "1", n.client}, {"out", "s0", "2", n.server}} {
-		run(t, n.router, "ip link add "+l.near+" type veth peer name "+l.far+" netns "+l.ns.Name)
-		run(t, n.router, "ip addr add 10."+l.net+".0.1/24 dev "+l.near)
-		run(t, n.router, "ip addr add fd0"+l.net+"::1/64 dev "+l.near+" nodad")
-		run(t, n.router, "ip link set "+l.near+" up")
-		run(t, l.ns, "ip addr add 10."+l.net+".0.2/24 dev "+l.far)
-		run(t, l.ns, "ip addr add fd0"+l.net+"::2/64 dev "+l.far+" nodad")
-		run(t, l.ns, "ip link set "+l.far+" up")
-		run(t, l.ns, "ip route add default via 10."+l.net+".0.1")
-		run(t, l.ns, "ip -6 route add default via fd0"+l.net+"::1")
+		labtest.Run(t, n.router, "ip link add "+l.near+" type veth peer name "+l.far+" netns "+l.ns.Name)
+		labtest.Run(t, n.router, "ip addr add 10."+l.net+".0.1/24 dev "+l.near)
+		labtest.Run(t, n.router, "ip addr add fd0"+l.net+"::1/64 dev "+l.near+" nodad")
+		labtest.Run(t, n.router, "ip link set "+l.near+" up")
+		labtest.Run(t, l.ns, "ip addr add 10."+l.net+".0.2/24 dev "+l.far)
+		labtest.Run(t, l.ns, "ip addr add fd0"+l.net+"::2/64 dev "+l.far+" nodad")
+		labtest.Run(t, l.ns, "ip link set "+l.far+" up")
+		labtest.Run(t, l.ns, "ip route add default via 10."+l.net+".0.1")
+		labtest.Run(t, l.ns, "ip -6 route add default via fd0"+l.net+"::1")
 	}
 	// What the client calls and what the server sees, when translated.
-	run(t, n.router, "ip addr add 10.1.0.80/32 dev in")
-	run(t, n.router, "ip addr add fd01::80/128 dev in nodad")
-	run(t, n.router, "ip addr add 10.2.0.77/32 dev out")
-	run(t, n.router, "ip addr add fd02::77/128 dev out nodad")
+	labtest.Run(t, n.router, "ip addr add 10.1.0.80/32 dev in")
+	labtest.Run(t, n.router, "ip addr add fd01::80/128 dev in nodad")
+	labtest.Run(t, n.router, "ip addr add 10.2.0.77/32 dev out")
+	labtest.Run(t, n.router, "ip addr add fd02::77/128 dev out nodad")
 	for path, value := range map[string]string{
 		"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1", "net/netfilter/nf_conntrack_tcp_loose": "0",
 	} {
@@ -78,7 +79,7 @@ func nft(t *testing.T, ns *lab.NS, rules string) {
 	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, ns, "nft -f "+path)
+	labtest.Run(t, ns, "nft -f "+path)
 }
 
 // echo serves one connection after another until the test ends.
@@ -210,7 +211,7 @@ func TestImportedStateCarriesTheConnection(t *testing.T) {
 					t.Fatalf("%v: translated %v, want %v", &s, s.Translated(), want)
 				}
 				if c.rules != "" {
-					run(t, n.router, "nft delete table inet nat")
+					labtest.Run(t, n.router, "nft delete table inet nat")
 				}
 				k.flush()
 				if err := conn.SetDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {

@@ -24,6 +24,7 @@ import (
 	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/sync/control/controltest"
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
 
 // asGuest makes the test binary print what a client gets instead of running tests.
@@ -53,19 +54,8 @@ type host struct {
 
 func newHost(t *testing.T) host {
 	t.Helper()
-	ns, err := lab.NewNS(fmt.Sprintf("pfs-control-%d", os.Getpid()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Close() })
-	h := host{NS: ns}
-	h.client = control.NewClientDial(func(context.Context) (net.Conn, error) { return h.dial() })
-	return h
-}
-
-func (h host) dial() (c net.Conn, err error) {
-	err = h.Do(func() error { c, err = net.Dial("unix", control.Address); return err })
-	return c, err
+	ns := labtest.NewNS(t)
+	return host{ns, controltest.NewClient(ns)}
 }
 
 // serve runs a server until the test ends or stop is called, which returns Serve's error.
@@ -298,7 +288,7 @@ func TestHostileRequests(t *testing.T) {
 		{"not an address", post(`{"interface":"pfsync0","syncpeer":"x"}`), 400, `{"error":"change: `},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c, err := h.dial()
+			c, err := controltest.Dial(h.NS)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -384,7 +374,7 @@ func TestServeReturnsWhenTheNodeIsNotUsedAnyMore(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
 	for { // the listener is closed first; from then on the server waits for the node alone
-		c, err := h.dial()
+		c, err := controltest.Dial(h.NS)
 		if err != nil {
 			break
 		}

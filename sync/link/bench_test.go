@@ -6,6 +6,16 @@ import (
 	"github.com/pfsync-linux/pfsync/sync/link"
 )
 
+// newLinks is two links, both up, at the ends of a wire.
+func newLinks(tb testing.TB) (a, b *link.Link) {
+	tb.Helper()
+	w := newWire(tb)
+	a, b = start(tb, w.a, sis2), start(tb, w.b, sis2)
+	awaitUp(tb, a)
+	awaitUp(tb, b)
+	return a, b
+}
+
 // drain takes all of b's packets until stop is called.
 func drain(b *link.Link) (stop func()) {
 	quit, ended := make(chan struct{}), make(chan struct{})
@@ -24,11 +34,7 @@ func drain(b *link.Link) (stop func()) {
 }
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
-	w := newWire(t)
-	a := start(t, w.a, sis2)
-	b := start(t, w.b, sis2)
-	awaitUp(t, a)
-	awaitUp(t, b)
+	a, b := newLinks(t)
 	payloads := make([][]byte, 100)
 	for i := range payloads {
 		payloads[i] = make([]byte, 1400)
@@ -55,11 +61,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 func BenchmarkSend(b *testing.B) {
 	for _, size := range []int{200, 1400} {
 		b.Run(map[int]string{200: "200B", 1400: "1400B"}[size], func(b *testing.B) {
-			w := newWire(b)
-			l := start(b, w.a, sis2)
-			other := start(b, w.b, sis2)
-			awaitUp(b, l)
-			awaitUp(b, other)
+			l, other := newLinks(b)
 			defer drain(other)()
 			payloads := make([][]byte, 32)
 			for i := range payloads {
@@ -82,11 +84,7 @@ func BenchmarkSend(b *testing.B) {
 
 // BenchmarkReceive measures sending and receiving together, nothing lost.
 func BenchmarkReceive(b *testing.B) {
-	w := newWire(b)
-	l := start(b, w.a, sis2)
-	other := start(b, w.b, sis2)
-	awaitUp(b, l)
-	awaitUp(b, other)
+	l, other := newLinks(b)
 	payloads := make([][]byte, 320)
 	for i := range payloads {
 		payloads[i] = make([]byte, 1400)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/pfsync-linux/pfsync/sync/link"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
 
 func TestConfigCheck(t *testing.T) {
@@ -94,7 +95,7 @@ func TestInterfaceThatCannot(t *testing.T) {
 			if err := l.Configure(c); err != nil {
 				t.Fatal(err)
 			}
-			run(t, l)
+			labtest.Background(t, l.Run)
 			awaitReason(t, l, "no such interface")
 			ip(t, w.a, "link set other name sis2")
 			awaitReason(t, l, tt.reason)

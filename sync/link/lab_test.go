@@ -2,21 +2,16 @@ package link_test
 
 import (
 	"bytes"
-	"context"
-	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
-
-const patience = 20 * time.Second
 
 var (
 	addrA = netip.MustParseAddr("192.0.2.1")
@@ -29,23 +24,9 @@ type wire struct{ a, b *lab.NS }
 
 func newWire(tb testing.TB) wire {
 	tb.Helper()
-	w := wire{newNS(tb, "a"), newNS(tb, "b")}
+	w := wire{labtest.NewNS(tb), labtest.NewNS(tb)}
 	w.cable(tb)
 	return w
-}
-
-func newNS(tb testing.TB, letter string) *lab.NS {
-	tb.Helper()
-	ns, err := lab.NewNS(fmt.Sprintf("pfs-link-%d-%s", os.Getpid(), letter))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := ns.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	return ns
 }
 
 // cable makes the pair; both ends are up and have their address.
@@ -61,9 +42,7 @@ func (w wire) cable(tb testing.TB) {
 // ip runs ip(8) in ns.
 func ip(tb testing.TB, ns *lab.NS, words string) {
 	tb.Helper()
-	if _, err := ns.Run(tb.Context(), "ip", strings.Fields(words)...); err != nil {
-		tb.Fatal(err)
-	}
+	labtest.Run(tb, ns, "ip "+words)
 }
 
 // start runs a link in ns until the test ends, and checks that it ends without an error.
@@ -73,38 +52,14 @@ func start(tb testing.TB, ns *lab.NS, c link.Config, opts ...link.Option) *link.
 	if err := l.Configure(c); err != nil {
 		tb.Fatal(err)
 	}
-	run(tb, l)
+	labtest.Background(tb, l.Run)
 	return l
-}
-
-func run(tb testing.TB, l *link.Link) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- l.Run(ctx) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		select {
-		case err := <-ended:
-			if err != nil {
-				tb.Errorf("Run: %v", err)
-			}
-		case <-time.After(patience):
-			tb.Error("Run does not end")
-		}
-	}
-	tb.Cleanup(stop)
-	return stop
 }
 
 // await waits for a status that fits.
 func await(tb testing.TB, l *link.Link, what string, fits func(link.Status) bool) link.Status {
 	tb.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(labtest.Patience)
 	for {
 		if s := l.Status(); fits(s) {
 			return s
@@ -141,7 +96,7 @@ type packet struct {
 func take(tb testing.TB, l *link.Link, n int) []packet {
 	tb.Helper()
 	var got []packet
-	timeout := time.After(patience)
+	timeout := time.After(labtest.Patience)
 	for len(got) < n {
 		select {
 		case b := <-l.Received():
@@ -172,7 +127,7 @@ func send(tb testing.TB, l *link.Link, payloads ...string) {
 func exchange(t *testing.T, a, b *link.Link, tag string) {
 	t.Helper()
 	sendSoon := func(l *link.Link, payload string) { // its Status may be older than its socket
-		eventually(t, "send "+payload, func() bool {
+		labtest.Eventually(t, "send "+payload, func() bool {
 			n, _ := l.Send([][]byte{[]byte(payload)})
 			return n == 1
 		})
@@ -184,21 +139,6 @@ func exchange(t *testing.T, a, b *link.Link, tag string) {
 	}
 	if got := take(t, a, 1); got[0].Payload != "b "+tag {
 		t.Errorf("a got %+v", got)
-	}
-}
-
-// eventually waits until the kernel and the link have come to where ok holds.
-func eventually(tb testing.TB, what string, ok func() bool) {
-	tb.Helper()
-	timeout := time.After(patience)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-timeout:
-			tb.Fatalf("never: %s", what)
-		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/pfsync-linux/pfsync/sync/link"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
 
 var compareAddrs = cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
@@ -75,7 +76,7 @@ func TestHeaderOnTheWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(patience / time.Second)}); err != nil {
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(labtest.Patience / time.Second)}); err != nil {
 		t.Fatal(err)
 	}
 	a := start(t, w.a, sis2)
@@ -239,7 +240,7 @@ func TestSameIndexAgain(t *testing.T) {
 	if err := a.Configure(sis2); err != nil {
 		t.Fatal(err)
 	}
-	run(t, a)
+	labtest.Background(t, a.Run)
 	if s := awaitUp(t, a); s.Index != 77 {
 		t.Fatalf("%+v", s)
 	}
@@ -248,7 +249,7 @@ func TestSameIndexAgain(t *testing.T) {
 	<-g.reached
 	remake()
 	close(g.open)
-	eventually(t, "a opens a new socket", func() bool { return counter(a, "link_reopened") > 0 })
+	labtest.Eventually(t, "a opens a new socket", func() bool { return counter(a, "link_reopened") > 0 })
 	awaitUp(t, b)
 	exchange(t, a, b, "77")
 }
@@ -408,7 +409,7 @@ func TestReceiveQueueDropsAreCounted(t *testing.T) {
 		}
 	}
 	// veth delivers in softirq: what was sent has arrived or was dropped soon after.
-	eventually(t, "all packets are accounted for", func() bool {
+	labtest.Eventually(t, "all packets are accounted for", func() bool {
 		for {
 			select {
 			case batch := <-b.Received():
@@ -440,7 +441,7 @@ func TestRunEndsWhateverItDoes(t *testing.T) {
 	if err := b.Configure(sis2); err != nil {
 		t.Fatal(err)
 	}
-	stop := run(t, b)
+	stop := labtest.Background(t, b.Run)
 	awaitUp(t, b)
 	for range 1000 { // nobody takes them: the reader is stuck in delivering
 		send(t, a, "x")
@@ -465,7 +466,7 @@ func TestNoGoroutineIsLeft(t *testing.T) {
 	if err := l.Configure(sis2); err != nil {
 		t.Fatal(err)
 	}
-	stop := run(t, l)
+	stop := labtest.Background(t, l.Run)
 	awaitUp(t, l)
 	stop()
 	noGoroutineLeft(t)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +15,7 @@ import (
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/sync/wire"
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
 
 // states in one round of a benchmark.
@@ -36,61 +35,41 @@ type noTap struct{}
 func (noTap) Show([][]byte) {}
 
 func newFirewall(b *testing.B) *firewall {
-	if err := lab.RequireRoot(); err != nil {
-		b.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	b.Cleanup(func() { stop(); running.Wait() })
-	hosts := [2]*lab.NS{}
-	for i := range hosts {
-		ns, err := lab.NewNS(fmt.Sprintf("pfs-bench-%d-%c", os.Getpid(), 'a'+i))
-		if err != nil {
-			b.Fatal(err)
-		}
-		hosts[i] = ns
-		b.Cleanup(func() { running.Wait(); ns.Close() })
-		b.Cleanup(stop)
-	}
-	must := func(ns *lab.NS, args ...string) {
-		if out, err := ns.Run(ctx, "ip", args...); err != nil {
-			b.Fatal(out, err)
-		}
-	}
-	must(hosts[0], "link", "add", "sis2", "type", "veth", "peer", "name", "sis2", "netns", hosts[1].Name)
+	hosts := [2]*lab.NS{labtest.NewNS(b), labtest.NewNS(b)}
+	labtest.Run(b, hosts[0], "ip link add sis2 type veth peer name sis2 netns "+hosts[1].Name)
 	links := [2]*link.Link{}
 	log := slog.New(slog.DiscardHandler)
 	for i, ns := range hosts {
-		must(ns, "address", "add", fmt.Sprintf("192.168.254.%d/24", 254-i), "dev", "sis2")
-		must(ns, "link", "set", "sis2", "up")
+		labtest.Run(b, ns, fmt.Sprintf("ip address add 192.168.254.%d/24 dev sis2", 254-i))
+		labtest.Run(b, ns, "ip link set sis2 up")
 		links[i] = link.New(log, link.NetNS(ns.Fd()))
 		if err := links[i].Configure(link.Config{Syncdev: "sis2"}); err != nil {
 			b.Fatal(err)
 		}
-		running.Go(func() { links[i].Run(ctx) })
+		labtest.Background(b, links[i].Run)
 	}
 	open := func(creator uint32) *conntrack.Table {
 		t, err := conntrack.Open(conntrack.Config{NetNS: hosts[0].Fd(), Creator: creator, Log: log})
 		if err != nil {
 			b.Fatal(err)
 		}
-		running.Go(func() { t.Run(ctx) })
+		labtest.Background(b, t.Run)
 		return t
 	}
 	table := open(0xaaaaaaaa)
 	f := &firewall{b: b, peer: links[1], other: open(0xbbbbbbbb)}
-	running.Go(func() { // what the other program is told is of no interest
+	labtest.Background(b, func(ctx context.Context) error { // what the other program is told is of no interest
 		for {
 			select {
 			case c := <-f.other.Changes():
 				c.Free()
 			case <-ctx.Done():
-				return
+				return nil
 			}
 		}
 	})
 	f.engine = engine.New(engine.Config{Creator: 0xaaaaaaaa, Log: log}, table, links[0], noTap{})
-	running.Go(func() { f.engine.Run(ctx) })
+	labtest.Background(b, func(ctx context.Context) error { f.engine.Run(ctx); return nil })
 	up := engine.DefaultSettings()
 	up.Up = true
 	if err := f.engine.Configure(up); err != nil {

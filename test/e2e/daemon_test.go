@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 	"github.com/pfsync-linux/pfsync/test/lab/traffic"
 )
 
@@ -57,9 +58,7 @@ func TestDaemonRestart(t *testing.T) {
 	alike(t, l)
 	// A restarted fwA still ends the states that it made before.
 	tr.Close()
-	if _, err := l.A.Run(t.Context(), "conntrack", "-F"); err != nil {
-		t.Fatal(err)
-	}
+	labtest.Run(t, l.A.NS, "conntrack -F")
 	eventually(t, "fwB has forgotten what fwA made", func() error {
 		if n := len(flows(t, l.B)); n > 0 {
 			return fmt.Errorf("%d entries left", n)
@@ -78,9 +77,7 @@ func TestFlushOnTheBackup(t *testing.T) {
 	startPair(t, l)
 	add(t, tr, 5, traffic.TCP)
 	alike(t, l)
-	if _, err := l.B.Run(t.Context(), "conntrack", "-F"); err != nil {
-		t.Fatal(err)
-	}
+	labtest.Run(t, l.B.NS, "conntrack -F")
 	flowing(t, tr)
 	if n := len(flows(t, l.A)); n < 5 {
 		t.Errorf("fwA holds %d entries after a flush on fwB", n)

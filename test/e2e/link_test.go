@@ -6,15 +6,14 @@ import (
 	"testing"
 
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 	"github.com/pfsync-linux/pfsync/test/lab/traffic"
 )
 
 // ip runs ip(8) in a firewall.
 func ip(t *testing.T, f *lab.Firewall, command string) {
 	t.Helper()
-	if _, err := f.Run(t.Context(), "ip", strings.Fields(command)...); err != nil {
-		t.Fatal(err)
-	}
+	labtest.Run(t, f.NS, "ip "+command)
 }
 
 // shows waits until ifconfig pfsync0 contains text.

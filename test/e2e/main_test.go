@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
 
 // bin is the folder with the programs under test, built once by TestMain.
@@ -45,10 +46,7 @@ func newLab(t *testing.T) *lab.Lab {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	l, err := lab.New(ctx, lab.Config{Prefix: "pfs-e2e", Bin: bin})
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := labtest.NewLab(ctx, t, lab.Config{Prefix: "pfs-e2e", Bin: bin})
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("fwA's log:\n%s\nfwB's log:\n%s", l.A.Log(), l.B.Log())
@@ -57,9 +55,6 @@ func newLab(t *testing.T) *lab.Lab {
 			if log := f.Log(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") {
 				t.Errorf("%s's daemon:\n%s", f.Name, log)
 			}
-		}
-		if err := l.Close(); err != nil {
-			t.Error(err)
 		}
 	})
 	return l

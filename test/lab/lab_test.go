@@ -8,28 +8,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
-
-// deadline bounds every wait of these tests; none comes near it unless something is broken.
-const deadline = 20 * time.Second
 
 func newLab(t *testing.T) (*lab.Lab, context.Context) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	ctx, cancel := context.WithTimeout(t.Context(), labtest.Patience)
 	t.Cleanup(cancel)
-	l, err := lab.New(ctx, lab.Config{Prefix: "pfs-lab"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return l, ctx
+	return labtest.NewLab(ctx, t, lab.Config{Prefix: "pfs-lab"}), ctx
 }
 
 // namespaces returns those of this process's labs.

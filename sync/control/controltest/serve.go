@@ -24,3 +24,14 @@ func Serve(ns *lab.NS, node control.Node) (stop func() error, err error) {
 		return <-served
 	}, nil
 }
+
+// Dial connects to the control socket of a namespace.
+func Dial(ns *lab.NS) (c net.Conn, err error) {
+	err = ns.Do(func() error { c, err = net.Dial("unix", control.Address); return err })
+	return c, err
+}
+
+// NewClient reaches the pfsyncd of a namespace.
+func NewClient(ns *lab.NS) *control.Client {
+	return control.NewClientDial(func(context.Context) (net.Conn, error) { return Dial(ns) })
+}

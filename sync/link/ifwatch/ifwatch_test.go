@@ -3,7 +3,6 @@ package ifwatch_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"strings"
@@ -14,21 +13,8 @@ import (
 
 	"github.com/pfsync-linux/pfsync/sync/link/ifwatch"
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
-
-func newNS(t *testing.T) *lab.NS {
-	t.Helper()
-	ns, err := lab.NewNS(fmt.Sprintf("pfs-ifwatch-%d", os.Getpid()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := ns.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return ns
-}
 
 // batch runs lines of ip(8) in ns.
 func batch(t *testing.T, ns *lab.NS, lines ...string) {
@@ -43,7 +29,7 @@ func batch(t *testing.T, ns *lab.NS, lines ...string) {
 }
 
 func TestQuery(t *testing.T) {
-	ns := newNS(t)
+	ns := labtest.NewNS(t)
 	batch(t, ns,
 		"link add eth9 index 42 mtu 1400 type veth peer name far",
 		"addr add 192.0.2.1/24 dev eth9", "addr add 192.0.2.9/32 dev eth9 scope host",
@@ -90,21 +76,16 @@ func TestQuery(t *testing.T) {
 // watch runs a subscription and returns a function that waits for an event.
 func watch(t *testing.T, e *ifwatch.Events) (await func(ifwatch.Event)) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	out, ended := make(chan ifwatch.Event), make(chan error, 1)
-	go func() { ended <- e.Run(ctx, out) }()
 	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Errorf("Run: %v", err)
-		}
 		if err := e.Close(); err != nil {
 			t.Error(err)
 		}
 	})
+	out := make(chan ifwatch.Event)
+	labtest.Background(t, func(ctx context.Context) error { return e.Run(ctx, out) })
 	return func(want ifwatch.Event) {
 		t.Helper()
-		timeout := time.After(20 * time.Second)
+		timeout := time.After(labtest.Patience)
 		for {
 			select {
 			case got := <-out:
@@ -119,7 +100,7 @@ func watch(t *testing.T, e *ifwatch.Events) (await func(ifwatch.Event)) {
 }
 
 func TestEvents(t *testing.T) {
-	ns := newNS(t)
+	ns := labtest.NewNS(t)
 	e, err := ifwatch.Subscribe(ns.Fd())
 	if err != nil {
 		t.Fatal(err)
@@ -136,7 +117,7 @@ func TestEvents(t *testing.T) {
 
 // More happens than the socket can hold: that is told, and what follows is heard.
 func TestLostEventsAreTold(t *testing.T) {
-	ns := newNS(t)
+	ns := labtest.NewNS(t)
 	e, err := ifwatch.Subscribe(ns.Fd())
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +134,7 @@ func TestLostEventsAreTold(t *testing.T) {
 }
 
 func TestRunAgain(t *testing.T) {
-	ns := newNS(t)
+	ns := labtest.NewNS(t)
 	e, err := ifwatch.Subscribe(ns.Fd())
 	if err != nil {
 		t.Fatal(err)

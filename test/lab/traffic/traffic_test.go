@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 	"github.com/pfsync-linux/pfsync/test/lab/traffic"
 )
 
@@ -13,15 +14,7 @@ func start(t *testing.T) (*lab.Lab, *traffic.Traffic, context.Context) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
-	l, err := lab.New(ctx, lab.Config{Prefix: "pfs-traf"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	l := labtest.NewLab(ctx, t, lab.Config{Prefix: "pfs-traf"})
 	flows, err := traffic.New(l)
 	if err != nil {
 		t.Fatal(err)
