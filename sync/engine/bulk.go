@@ -55,6 +55,8 @@ type bulk struct {
 	since time.Duration
 	until time.Duration // pf's bound for the whole answer
 	heard time.Duration
+
+	states bool // some came since the request, whoever they were for
 }
 
 // bulkSteps is the state machine: what is done on an input in a state. What is
@@ -63,9 +65,9 @@ var bulkSteps = [...][numBulkInputs]func(*Engine){
 	bulkNone:    {bulkUp: (*Engine).bulkWaitLink},
 	bulkStarted: {bulkDown: (*Engine).bulkStop, bulkLinkUp: (*Engine).bulkAsk, bulkTimeout: (*Engine).bulkGiveUp, bulkStart: (*Engine).bulkReceive},
 	bulkSent: {
-		bulkDown: (*Engine).bulkStop, bulkLinkUp: (*Engine).bulkAsk, bulkNoSyncdev: (*Engine).bulkWaitLink, bulkTimeout: (*Engine).bulkTry,
+		bulkDown: (*Engine).bulkStop, bulkLinkUp: (*Engine).bulkAsk, bulkNoSyncdev: (*Engine).bulkWaitLink, bulkTimeout: (*Engine).bulkUnanswered,
 		// A peer without states may answer with a bare end (OpenBSD does).
-		bulkStart: (*Engine).bulkReceive, bulkEnd: (*Engine).bulkFinish, bulkAgain: (*Engine).bulkAsk,
+		bulkStart: (*Engine).bulkReceive, bulkEnd: (*Engine).bulkBareEnd, bulkAgain: (*Engine).bulkAsk,
 	},
 	bulkRunning: {
 		bulkDown: (*Engine).bulkStop, bulkLinkUp: (*Engine).bulkAsk, bulkNoSyncdev: (*Engine).bulkWaitLink, bulkTimeout: (*Engine).bulkLate,
@@ -88,8 +90,14 @@ func (e *Engine) bulkWaitLink() {
 
 // bulkAsk begins a request with all its tries.
 func (e *Engine) bulkAsk() {
-	e.bulk.tries, e.bulk.ok, e.bulk.since = 0, false, e.now
+	e.bulk.tries, e.bulk.ok, e.bulk.since, e.bulk.states = 0, false, e.now, false
 	e.counters.add(bulkRequested)
+	e.bulkTry()
+}
+
+// bulkUnanswered asks once more.
+func (e *Engine) bulkUnanswered() {
+	e.bulk.states = false
 	e.bulkTry()
 }
 
@@ -119,10 +127,16 @@ func (e *Engine) bulkBound() time.Duration {
 	return 4 * time.Second * time.Duration(max(1, packets/50))
 }
 
-// bulkProgress notes that a part of the answer came.
+// bulkProgress notes that a part of the answer came, or of one to another firewall.
 func (e *Engine) bulkProgress() {
-	if e.bulk.state == bulkRunning {
-		e.bulk.heard = e.now
+	e.bulk.heard, e.bulk.states = e.now, true
+}
+
+// bulkBareEnd takes an end without a start for an empty answer, unless states
+// came before it: then it ends an answer to somebody else.
+func (e *Engine) bulkBareEnd() {
+	if !e.bulk.states {
+		e.bulkFinish()
 	}
 }
 
@@ -132,7 +146,7 @@ func (e *Engine) bulkLate() {
 		e.bulk.timer.Reset(bulkSilence - quiet)
 		return
 	}
-	e.bulkTry()
+	e.bulkUnanswered()
 }
 
 func (e *Engine) bulkFinish() {
@@ -147,10 +161,16 @@ func (e *Engine) bulkGiveUp() {
 	e.bulkEnded(false)
 }
 
-// bulkEnded leaves the request, and offers the peers what none of them claimed.
+// bulkEnded leaves the request, and offers the peers what none of them claimed;
+// what the first dump has still to show is offered at its end.
 func (e *Engine) bulkEnded(ok bool) {
 	e.bulk.state, e.bulk.ok, e.bulk.since = bulkIdle, ok, e.now
 	e.bulk.timer.Stop()
+	e.offer()
+}
+
+// offer tells the peers of the states that none of them has claimed.
+func (e *Engine) offer() {
 	e.states.all(func(i slot, r *record) {
 		if r.origin != imported && !r.claimed && r.queue == queueNone {
 			e.queueInsert(i)

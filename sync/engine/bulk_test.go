@@ -38,7 +38,7 @@ func TestBulkRequestIsRepeatedAndGivenUp(t *testing.T) {
 		r.expect() // nobody there
 		r.table(created(tcp(us, 1, synSent, closed)))
 		r.forget()
-		r.deliver(func(w *wire.Writer) { w.State(wire.ActIns, ptr(tcp(them, 1, estab, estab))) })
+		r.deliver(func(w *wire.Writer) { w.State(wire.ActIns, ptr(tcp(them, 2, estab, estab))) })
 		time.Sleep(1100 * time.Millisecond)
 		r.expect(bulkRequest)
 		r.bus(wire.BusStart)
@@ -199,5 +199,34 @@ func TestNewPeerIsAskedAtOnce(t *testing.T) {
 		r.expect(bulkRequest, "BUS aaaaaaaa 1", "BUS aaaaaaaa 2")
 		r.deliver(func(w *wire.Writer) { w.State(wire.ActIns, ptr(tcp(them, 1, estab, estab))) })
 		r.expect()
+	})
+}
+
+// The end of an answer to another firewall is not the end of ours.
+func TestForeignEndIsOverlooked(t *testing.T) {
+	asking(t, nil, func(r *rig) {
+		r.deliver(func(w *wire.Writer) { w.State(wire.ActUpd, ptr(tcp(them, 1, estab, estab))) })
+		r.bus(wire.BusEnd)
+		r.bulkIs("sent", false)
+	})
+}
+
+// SIGTERM: what is pending goes out, also when it is more than one turn's packets.
+func TestPendingMessagesLeaveAtTheEnd(t *testing.T) {
+	const n = 20000
+	within(t, func(r *rig) {
+		var born, gone []pfstate.Change
+		for i := range n {
+			born = append(born, created(tcp(us, i+1, estab, estab)))
+			gone = append(gone, deleted(tcp(us, i+1, estab, estab)))
+		}
+		r.table(born...)
+		time.Sleep(2 * time.Second)
+		r.forget()
+		r.table(gone...)
+		r.end()
+		if sent, _ := r.told(); len(sent) != n {
+			t.Errorf("%d of %d deletes sent", len(sent), n)
+		}
 	})
 }

@@ -16,11 +16,7 @@ func (e *Engine) changed(c *pfstate.Change) {
 	case pfstate.Seen:
 		e.seen(c)
 	case pfstate.Absent:
-		if i := e.find(&c.State); i != 0 {
-			e.end(i)
-		}
-	case pfstate.DumpBegin:
-		e.dump.begin()
+		e.ended(c)
 	case pfstate.DumpEnd:
 		e.dumpEnded(c.Err)
 	case pfstate.Overrun:
@@ -87,6 +83,10 @@ func (e *Engine) ended(c *pfstate.Change) {
 	if r.ref != 0 && c.Ref != 0 && r.ref != c.Ref {
 		return // of an earlier entry with the same keys
 	}
+	if c.Expired && e.held() && !r.closed() {
+		// The link is cut: a peer may have gone on with it, and must not hear of our end of it later.
+		r.carrier = false
+	}
 	e.end(i)
 }
 
@@ -95,6 +95,11 @@ func (e *Engine) ended(c *pfstate.Change) {
 func (e *Engine) end(i slot) {
 	r := e.states.at(i)
 	id, carrier, unheard := r.id, r.carrier, r.queue == queueIns
+	if twin := r.twin; twin != 0 { // the other state of the same connection has ended with it
+		e.states.untwin(i)
+		e.states.at(twin).carrier = carrier
+		e.end(twin)
+	}
 	e.forget(i)
 	switch {
 	case !carrier:
@@ -109,7 +114,7 @@ func (e *Engine) end(i slot) {
 
 // forget drops the record in i without a word to the peers.
 func (e *Engine) forget(i slot) {
-	e.dump.ended(e.states.at(i).id)
+	e.dump.ended(e.states.at(i).flow())
 	e.states.remove(i)
 }
 
@@ -127,11 +132,14 @@ func (e *Engine) applied(c *pfstate.Change) {
 // refused deals with an order that the table did not carry out.
 func (e *Engine) refused(c *pfstate.Change) {
 	i := e.find(&c.State)
-	gone := errors.Is(c.Err, pfstate.ErrNoState)
-	if gone && c.Op == pfstate.WriteUpdate && i != 0 {
-		// It left the table unseen; what the peer says of it is newer.
-		e.counters.add(tableLost)
-		e.writeState(pfstate.WriteInsert, i, false)
+	if errors.Is(c.Err, pfstate.ErrNoState) && c.Op == pfstate.WriteUpdate {
+		// It has just left the table, the event is on its way. If a peer carries it, ask that one.
+		if i != 0 && !e.states.at(i).carrier {
+			id := e.states.at(i).id
+			e.counters.add(tableLost)
+			e.forget(i)
+			e.request(id)
+		}
 		return
 	}
 	e.counters.add(tableRefused)
@@ -140,14 +148,14 @@ func (e *Engine) refused(c *pfstate.Change) {
 		e.counters.add(tableFull)
 	case errors.Is(c.Err, pfstate.ErrUnsupported):
 		e.counters.add(tableUnsupported)
-		if i != 0 {
-			e.states.at(i).absent = true
-		}
-		return
 	case errors.Is(c.Err, pfstate.ErrClash):
 		e.counters.add(tableClash)
 	}
 	e.log.Debug("state refused", "op", c.Op, "id", c.State.ID, "err", c.Err)
+	if i != 0 && (errors.Is(c.Err, pfstate.ErrUnsupported) || errors.Is(c.Err, pfstate.ErrClash)) {
+		e.states.at(i).absent = true // kept, or it would be asked for again and again
+		return
+	}
 	if c.Op == pfstate.WriteInsert && i != 0 {
 		e.counters.add(badState)
 		e.forget(i)

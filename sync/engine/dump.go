@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"time"
+
 	"github.com/pfsync-linux/pfsync/pfstate"
 )
 
@@ -11,17 +13,12 @@ type dump struct {
 	again      bool // another was wanted meanwhile
 	complete   bool // one has been read to its end
 	generation uint32
-	endedSince map[pfstate.ID]struct{}
+	endedSince map[flow]struct{} // since the dump was ordered
 }
 
-func (d *dump) begin() {
-	d.generation++
-	d.endedSince = make(map[pfstate.ID]struct{})
-}
-
-func (d *dump) ended(id pfstate.ID) {
+func (d *dump) ended(f flow) {
 	if d.endedSince != nil {
-		d.endedSince[id] = struct{}{}
+		d.endedSince[f] = struct{}{}
 	}
 }
 
@@ -32,6 +29,8 @@ func (e *Engine) startDump() {
 		return
 	}
 	e.dump.running = true
+	e.dump.generation++
+	e.dump.endedSince = make(map[flow]struct{})
 	e.write(pfstate.Write{Kind: pfstate.WriteDump})
 }
 
@@ -44,10 +43,14 @@ func (e *Engine) seen(c *pfstate.Change) {
 	}
 	r := e.states.at(i)
 	if r.origin != imported && r.id != c.State.ID {
-		if _, ended := e.dump.endedSince[c.State.ID]; !ended {
+		if _, ended := e.dump.endedSince[flowOf(&c.State)]; !ended {
 			e.moved(c) // a successor whose birth was lost
 		}
 		return
+	}
+	if r.unsure && e.now-r.learnt < time.Second {
+		r.generation = e.dump.generation
+		return // asked before the last update was written
 	}
 	moved := r.src.State != c.State.Src.State || r.dst.State != c.State.Dst.State
 	renewed := !r.unsure && c.State.Expire > r.expire(e.now)+renewedBy
@@ -67,7 +70,7 @@ func (e *Engine) seen(c *pfstate.Change) {
 
 // found takes a state of a dump that was not known.
 func (e *Engine) found(c *pfstate.Change) {
-	if _, ended := e.dump.endedSince[c.State.ID]; ended || !e.dump.running {
+	if _, ended := e.dump.endedSince[flowOf(&c.State)]; ended || !e.dump.running {
 		return
 	}
 	from := inherited
@@ -95,7 +98,11 @@ func (e *Engine) dumpEnded(err error) {
 		if e.dump.complete {
 			e.sweepGone()
 		}
+		first := !e.dump.complete
 		e.dump.complete = true
+		if first && e.bulk.state == bulkIdle {
+			e.offer()
+		}
 	}
 	if e.dump.again {
 		e.dump.again = false

@@ -20,7 +20,8 @@ const (
 	fastBound   = 2 * time.Second // a state heard of within this is pushed, as in OpenBSD
 	sweepEvery  = 250 * time.Millisecond
 	paceEvery   = time.Millisecond
-	writesBound = 4096 // writes waiting for the table above which no packets are read
+	writesBound = 1 << 14 // writes waiting for the table above which no packets are read
+	lastFlushes = 64      // of what is pending when the engine ends
 )
 
 // Config is what an engine is made of. It does not change.
@@ -70,7 +71,6 @@ type Engine struct {
 	requests  requests
 	bulk      bulk
 	serving   walk // our answer to a bulk request
-	offering  walk // inherited states that no peer claimed
 	sweep     sweep
 	peers     peers
 	from      netip.Addr    // sender of the packet being handled
@@ -122,7 +122,11 @@ func (e *Engine) Run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-			e.flush()
+			for range lastFlushes {
+				if !e.flush() {
+					break
+				}
+			}
 			return
 		case writeTo <- e.writes:
 			e.writes = e.orders.Take()
@@ -214,7 +218,7 @@ func (e *Engine) configure(s Settings) {
 		}
 	case !s.Up && old.Up:
 		e.dropQueues()
-		e.serving, e.offering = walk{}, walk{}
+		e.serving = walk{}
 		e.bulkEvent(bulkDown)
 	}
 }

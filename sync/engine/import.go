@@ -19,24 +19,32 @@ func (e *Engine) importState(s *pfstate.State) bool {
 		e.counters.add(buried)
 		return false
 	}
-	var shadow bool
+	var twin slot
 	if i := e.find(s); i != 0 {
 		switch e.states.judge(i, s) {
 		case keepOurs:
 			e.counters.add(duplicateFlow)
+			e.updateRequested(i) // so that the peer does come round
 			return false
 		case adopt:
 			e.adopt(i, s)
 			return true
 		case keepBoth:
-			shadow = true
+			twin = i
 		case replace:
 			e.forget(i)
 		}
 	}
 	i := e.states.add(s, imported, e.now)
 	r := e.states.at(i)
-	r.heard, r.generation, r.shadow, r.unsure = e.now, e.dump.generation, shadow, s.Expire == 0
+	r.heard, r.generation, r.unsure = e.now, e.dump.generation, s.Expire == 0
+	if twin != 0 {
+		e.states.pair(twin, i)
+	}
+	if r.shadow && acknowledge {
+		e.enqueue(i, queueAck) // the table has the connection already
+		e.push = true
+	}
 	e.writeState(pfstate.WriteInsert, i, acknowledge)
 	return true
 }
@@ -58,11 +66,11 @@ func (st *store) judge(i slot, s *pfstate.State) verdict {
 	switch {
 	case r.origin == inherited && !r.claimed:
 		return adopt
-	case r.id.Creator == s.ID.Creator && r.direction != s.Direction:
+	case r.id.Creator == s.ID.Creator && r.direction != s.Direction && r.twin == 0:
 		return keepBoth
 	case r.id.Creator == s.ID.Creator:
 		return replace
-	case r.proto == pfstate.ProtoTCP && r.src.State >= pfstate.TCPFinWait2 && r.dst.State >= pfstate.TCPFinWait2:
+	case r.closed():
 		return replace // as OpenBSD pf.c does
 	case less(s.ID, r.id):
 		return adopt
@@ -101,7 +109,10 @@ func (e *Engine) known(i slot, s *pfstate.State) {
 		return
 	}
 	// Told on request or in bulk: no sign of traffic there, so ours may be fresher.
-	expire := max(r.expire(e.now), s.Expire)
+	expire := s.Expire
+	if s.Src.State == r.src.State && s.Dst.State == r.dst.State {
+		expire = max(expire, r.expire(e.now))
+	}
 	e.update = wire.UpdC{ID: s.ID, Src: s.Src, Dst: s.Dst, Timeout: s.Timeout}
 	e.merge(i, &e.update, expire)
 }

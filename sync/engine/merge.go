@@ -26,10 +26,13 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 			*side.ours = *side.theirs
 		}
 	}
+	if expire == 0 && (r.shadow || r.absent) {
+		expire = u.Timeout.Default() // no table to ask
+	}
 	if staleSides < 2 {
 		r.timeout = u.Timeout
 		if staleSides == 1 { // neither's class fits the sum; pf takes the peer's and is corrected later
-			r.timeout = pfstate.TimeoutOf(r.proto, r.src.State, r.dst.State)
+			r.timeout, expire = pfstate.TimeoutOf(r.proto, r.src.State, r.dst.State), 0
 		}
 		r.learnt, r.lifetime, r.unsure = e.now, expire, expire == 0
 		e.writeState(pfstate.WriteUpdate, i, false)

@@ -184,6 +184,7 @@ func (e *Engine) removeFor(i slot) {
 		e.counters.add(badState)
 		return
 	}
+	e.states.untwin(i) // the connection lives as long as one of its states does
 	e.writeState(pfstate.WriteDelete, i, false)
 	e.forget(i)
 }

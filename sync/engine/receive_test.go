@@ -343,24 +343,76 @@ func TestOneConnectionTwoIDs(t *testing.T) {
 	}
 }
 
-// pf has two states for a forwarded connection, in and out. The table has one entry.
-func TestBothStatesOfAPfConnection(t *testing.T) {
+// Who is told of a connection that is known here under a better id is answered
+// with that one, once; then both speak of one state.
+func TestPeerIsBroughtRoundToOurID(t *testing.T) {
 	within(t, func(r *rig) {
-		out := tcp(them, 1, estab, estab)
-		in := out
-		in.ID.State, in.Direction = 2, pfstate.In
-		orig, reply := out.Tuples()
-		in.SetTuples(orig, reply, 0)
-		r.deliver(func(w *wire.Writer) { w.State(wire.ActIns, &out); w.State(wire.ActIns, &in) })
-		r.wrote("insert 0000000000000001/bbbbbbbb 4:4")
-		r.deliver(func(w *wire.Writer) { w.UpdC(upd(in)) }) // known: no request
-		r.expect()
-		r.deliver(func(w *wire.Writer) { w.ID(wire.ActDelC, in.ID) })
-		r.wrote()
-		r.deliver(func(w *wire.Writer) { w.ID(wire.ActDelC, out.ID) })
-		r.wrote("delete 0000000000000001/bbbbbbbb 4:4")
-		if s := r.status(); s.Imported != 0 {
-			t.Errorf("%d states left", s.Imported)
-		}
+		r.table(created(tcp(us, 1, estab, estab)))
+		r.forget()
+		theirs := tcp(them, 1, closing, estab)
+		r.deliver(func(w *wire.Writer) { w.UpdC(upd(theirs)) })
+		r.expect("UPD_REQ 0000000000000001/bbbbbbbb")
+		r.deliver(func(w *wire.Writer) { w.State(wire.ActUpd, &theirs) })
+		r.expect("UPD 0000000000000001/aaaaaaaa 4:4")
+	})
+}
+
+// What the peers have been told the id of keeps it: both sides may be telling at once.
+func TestServedStatesKeepTheirID(t *testing.T) {
+	mine := tcp(us, 1, estab, estab)
+	asking(t, []pfstate.State{mine}, func(r *rig) {
+		r.deliver(func(w *wire.Writer) { w.ID(wire.ActUpdReq, pfstate.ID{}) })
+		r.forget()
+		theirs := mine
+		theirs.ID = pfstate.ID{State: 22, Creator: them}
+		r.deliver(func(w *wire.Writer) { w.State(wire.ActUpd, &theirs) })
+		r.engine.States(func(s *pfstate.State) bool {
+			if s.ID != mine.ID {
+				t.Errorf("known as %v, the peer was told %v", s.ID, mine.ID)
+			}
+			return true
+		})
+	})
+}
+
+// A full update must not give a closed connection the time of the open one.
+func TestLifetimeFitsTheMergedState(t *testing.T) {
+	open, ended := tcp(them, 1, estab, estab), tcp(them, 1, finWait, finWait)
+	open.Expire, ended.Expire = 432000*time.Second, time.Minute
+	half := tcp(them, 1, closing, estab)
+	half.Expire = 2 * time.Minute
+	for _, c := range []struct {
+		name         string
+		ours, theirs pfstate.State
+		most         time.Duration
+	}{
+		{"closed by the peer", open, ended, time.Minute},
+		{"closing here, the peer has not heard", half, open, 0}, // a full period of the table's
+		{"the same state, fresher there", ended, func() pfstate.State { s := ended; s.Expire = 90 * time.Second; return s }(), 90 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			within(t, func(r *rig) {
+				r.deliver(func(w *wire.Writer) { w.State(wire.ActIns, &c.ours) })
+				r.ordered()
+				r.deliver(func(w *wire.Writer) { w.State(wire.ActUpd, &c.theirs) })
+				writes := r.ordered()
+				if len(writes) != 1 || writes[0].State.Expire != c.most {
+					t.Errorf("orders %+v, want one with %v to live", writes, c.most)
+				}
+			})
+		})
+	}
+}
+
+// A cut link holds the news of our end, while the connection may have gone on elsewhere.
+func TestExpiryDuringACutIsNotTold(t *testing.T) {
+	within(t, func(r *rig) {
+		idle, over, removed := udp(us, 1, 2, 2), tcp(us, 2, finWait, finWait), udp(us, 3, 2, 2)
+		r.table(created(idle), created(over), created(removed))
+		r.linkDown()
+		r.forget()
+		r.table(expired(idle), expired(over), deleted(removed))
+		r.linkUp()
+		r.expect("UPD_REQ 0000000000000000/00000000", "DEL_C 0000000000000002/aaaaaaaa", "DEL_C 0000000000000003/aaaaaaaa")
 	})
 }

@@ -51,6 +51,7 @@ type record struct {
 	ref        uint32 // the table's name of the entry
 	generation uint32 // of the dump that saw it last
 	prev, next slot   // in the queue
+	twin       slot   // pf's other state of the same connection
 
 	flags     pfstate.Flags
 	proto     uint8
@@ -63,7 +64,7 @@ type record struct {
 	claimed   bool // not imported: the peers know its id, from us or from another
 	absent    bool // the table cannot hold it; kept to answer the peers
 	unsure    bool // the table chose the lifetime: ask before judging whether it was renewed
-	shadow    bool // second state of a flow (pf's other direction), not in the table
+	shadow    bool // of two twins the one that is not in the table
 	extra     bool // the store has more of it
 }
 
@@ -138,6 +139,11 @@ func flowOf(s *pfstate.State) flow {
 // learn takes over the lifetime of s.
 func (r *record) learn(s *pfstate.State, now time.Duration) {
 	r.learnt, r.lifetime, r.unsure = now, s.Expire, false
+}
+
+// closed tells that both sides of a TCP connection have ended.
+func (r *record) closed() bool {
+	return r.proto == pfstate.ProtoTCP && min(r.src.State, r.dst.State) >= pfstate.TCPFinWait2
 }
 
 // expire is what is left of the state's lifetime.

@@ -121,7 +121,7 @@ func (e *Engine) putStates(q queueKind, a wire.Action) {
 	for l := &e.states.queues[q]; l.head != 0 && !e.full(); {
 		i := l.head
 		e.states.unlink(i)
-		e.states.at(i).claimed = true
+		e.states.at(i).claimed = e.states.at(i).claimed || e.linkState.Up
 		e.putState(i, a)
 	}
 }

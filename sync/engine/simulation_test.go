@@ -40,6 +40,36 @@ type noTap struct{}
 func (noTap) Show([][]byte) {}
 
 func newPair(t *testing.T, seed uint64) *pair {
+	p := startPair(t, seed, 0)
+	p.up(0)
+	time.Sleep(3 * time.Second) // both bulk requests are over
+	return p
+}
+
+// restartedPair is a pair whose tables hold the same n connections, read in
+// different orders, when the daemons start.
+func restartedPair(t *testing.T, n int, apart time.Duration) *pair {
+	p := startPair(t, 1, n)
+	p.hub.Set(linktest.Conditions{Delay: 100 * time.Microsecond})
+	time.Sleep(time.Second)
+	p.up(apart)
+	return p
+}
+
+// up takes both pfsync0 up.
+func (p *pair) up(apart time.Duration) {
+	up := engine.DefaultSettings()
+	up.Up = true
+	for _, f := range []*firewall{p.a, p.b} {
+		if err := f.eng.Configure(up); err != nil {
+			p.t.Fatal(err)
+		}
+		time.Sleep(apart)
+	}
+}
+
+// startPair starts engines on tables with the same n connections.
+func startPair(t *testing.T, seed uint64, n int) *pair {
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	p := &pair{t: t, hub: linktest.NewHub(seed)}
@@ -47,20 +77,17 @@ func newPair(t *testing.T, seed uint64) *pair {
 		f := &firewall{table: memory.New(memory.Config{Creator: creator}), port: p.hub.Port(addr), flows: make(map[int]pfstate.State)}
 		f.eng = engine.New(engine.Config{Creator: creator, Log: slog.New(slog.DiscardHandler)}, f.table, f.port, noTap{})
 		running.Go(func() { f.table.Run(ctx) })
+		held := &pfstate.Batch[pfstate.Write]{} // as orders: they make no events
+		for _, i := range rand.New(rand.NewPCG(uint64(creator), seed)).Perm(n) {
+			held.Items = append(held.Items, pfstate.Write{Kind: pfstate.WriteInsert, State: tcp(0, i+1, estab, estab)})
+		}
+		f.table.Writes() <- held
 		running.Go(func() { f.eng.Run(ctx) })
 		return f
 	}
 	p.a, p.b = side(us, ourAddr), side(them, theirAddr)
 	running.Go(func() { p.hub.Run(ctx) })
 	p.end = func() { stop(); running.Wait() }
-	up := engine.DefaultSettings()
-	up.Up = true
-	for _, f := range []*firewall{p.a, p.b} {
-		if err := f.eng.Configure(up); err != nil {
-			t.Fatal(err)
-		}
-	}
-	time.Sleep(3 * time.Second) // both bulk requests are over
 	return p
 }
 
@@ -239,4 +266,59 @@ func TestCopyOfALongFlowLives(t *testing.T) {
 			t.Errorf("%d entries left of an idle flow", n)
 		}
 	})
+}
+
+// A moved while its entry had little time left; B, which carries the connection
+// without an event, says so before A's end is told.
+func TestConnectionThatMovedOutlivesTheOldEntry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t, 1)
+		defer p.end()
+		s := tcp(0, 1, estab, estab)
+		s.Expire = 432000 * time.Second // conntrack's
+		if err := p.a.table.Create(s); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		unacknowledged := s
+		unacknowledged.Expire = 300 * time.Second // nf_conntrack_tcp_timeout_unacknowledged
+		if err := p.a.table.Touch(unacknowledged); err != nil {
+			t.Fatal(err)
+		}
+		for second := range 900 {
+			time.Sleep(time.Second)
+			if err := p.b.table.Touch(s); err != nil {
+				t.Fatalf("B after %d s: %v", second+1, err)
+			}
+		}
+	})
+}
+
+// Both daemons restart at the same time, both kernels hold the same connections:
+// in the end each has one id.
+func TestBothRestart(t *testing.T) {
+	const n = 2000
+	for _, apart := range []time.Duration{0, 100 * time.Microsecond, 500 * time.Microsecond, 1100 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			p := restartedPair(t, n, apart)
+			defer p.end()
+			time.Sleep(time.Minute)
+			ids := make(map[pfstate.Tuple]pfstate.ID)
+			p.a.eng.States(func(s *pfstate.State) bool {
+				orig, _ := s.Tuples()
+				ids[orig] = s.ID
+				return true
+			})
+			differ := 0
+			p.b.eng.States(func(s *pfstate.State) bool {
+				if orig, _ := s.Tuples(); ids[orig] != s.ID {
+					differ++
+				}
+				return true
+			})
+			if differ > 0 || len(ids) != n {
+				t.Errorf("%v apart: %d of %d connections have another id on A than on B", apart, differ, len(ids))
+			}
+		})
+	}
 }

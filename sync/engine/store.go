@@ -100,6 +100,7 @@ func (st *store) add(s *pfstate.State, from origin, now time.Duration) slot {
 func (st *store) remove(i slot) {
 	r := st.at(i)
 	st.unlink(i)
+	st.untwin(i)
 	delete(st.byID, r.id)
 	if f := r.flow(); st.byFlow[f] == i {
 		delete(st.byFlow, f)
@@ -110,6 +111,34 @@ func (st *store) remove(i slot) {
 	st.count[r.origin]--
 	*r = record{}
 	st.free = append(st.free, i)
+}
+
+// pair joins the two states that pf has of one connection. The table holds one
+// of them: the one that translates, else the older one, i.
+func (st *store) pair(i, j slot) {
+	older, younger := st.at(i), st.at(j)
+	older.twin, younger.twin = j, i
+	if older.wire == older.stack && younger.wire != younger.stack {
+		older.shadow = true
+		st.byFlow[younger.flow()] = j
+	} else {
+		younger.shadow = true
+	}
+}
+
+// untwin parts i from its twin, which has the connection alone from now on.
+func (st *store) untwin(i slot) {
+	r := st.at(i)
+	if r.twin == 0 {
+		return
+	}
+	other := st.at(r.twin)
+	if other.shadow {
+		other.shadow, other.ref, other.generation = false, r.ref, r.generation
+		st.byFlow[other.flow()] = r.twin
+		r.shadow = true
+	}
+	r.twin, other.twin = 0, 0
 }
 
 // rename gives the record in i another id and origin.

@@ -7,8 +7,10 @@ import (
 )
 
 const (
-	sweepRound = 20              // turns that it takes to look at every state: 5 s
-	renewedBy  = 2 * time.Second // a timeout that is later than expected by this was renewed by traffic
+	sweepRound  = 20              // turns that it takes to look at every state: 5 s
+	renewedBy   = 2 * time.Second // a timeout that is later than expected by this was renewed by traffic
+	copyBound   = 5 * time.Minute // of the lifetime that a copy is believed to have
+	probesBound = writesBound / 2
 )
 
 // sweep looks at a part of the states each turn. The kernel does not say when
@@ -17,6 +19,8 @@ const (
 // copies live as long as the original.
 type sweep struct {
 	turn       int
+	next       slot
+	due        int // states still to be looked at, by the clock
 	dumpWanted bool
 }
 
@@ -35,19 +39,30 @@ func (e *Engine) sweepTurn() {
 		s.dumpWanted = false
 		e.startDump()
 	}
-	n, part := int(e.states.size), s.turn%sweepRound
-	for i := slot(n * part / sweepRound); i < slot(n*(part+1)/sweepRound); i++ {
-		if e.states.used(i) {
-			e.askAfter(i)
+	n, part := int(e.states.size)-1, s.turn%sweepRound
+	s.due = min(n, s.due+n*(part+1)/sweepRound-n*part/sweepRound)
+	// Who cannot be asked after now, for the table is busy, comes first at the next turn.
+	for ; s.due > 0 && len(e.writes.Items) < probesBound; s.due-- {
+		if s.next++; s.next >= e.states.size {
+			s.next = 1
+		}
+		if e.states.used(s.next) {
+			e.askAfter(s.next)
 		}
 	}
 }
 
-// askAfter probes the state in i when its timeout may have been renewed.
+// askAfter probes the state in i when its timeout may have been renewed: after a
+// third of its lifetime, or of pf's for its class, which may be shorter. Of a
+// copy it must be known sooner when traffic has moved here: the owner's entry may
+// have little time left (nf_conntrack_tcp_timeout_unacknowledged: 300 s).
 func (e *Engine) askAfter(i slot) {
 	r := e.states.at(i)
-	passed := e.now - r.learnt
-	if !r.unsure && (passed*3 < r.lifetime || passed < time.Second) {
+	passed, bound := e.now-r.learnt, min(r.lifetime, max(time.Second, r.timeout.Default()))
+	if !r.carrier {
+		bound = min(bound, copyBound)
+	}
+	if !r.unsure && (passed*3 < bound || passed < time.Second) {
 		return
 	}
 	if r.absent || r.shadow {
@@ -56,7 +71,5 @@ func (e *Engine) askAfter(i slot) {
 		}
 		return
 	}
-	if len(e.writes.Items) < writesBound {
-		e.writeState(pfstate.WriteProbe, i, false)
-	}
+	e.writeState(pfstate.WriteProbe, i, false)
 }

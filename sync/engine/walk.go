@@ -14,7 +14,7 @@ type walk struct {
 	end     slot
 }
 
-func (e *Engine) walking() bool { return e.serving.active && e.running() }
+func (e *Engine) walking() bool { return e.serving.active && e.running() && e.dump.complete }
 
 // serveBulk answers a request for the whole table.
 func (e *Engine) serveBulk() {
@@ -31,18 +31,19 @@ func (e *Engine) serveBulk() {
 // walkOn sends the next packets of the bulk update.
 func (e *Engine) walkOn() {
 	w := &e.serving
-	if !w.active || !e.linkState.Up {
+	if !w.active || !e.linkState.Up || !e.dump.complete {
 		return
 	}
 	e.out.begin(e.maxPayload())
 	states := e.counters.out[wire.ActUpd]
 	if !w.started {
-		w.started = true
+		w.started, w.end = true, e.states.size
 		e.putBus(wire.BusStart)
 	}
 	for ; w.next < w.end && e.out.open <= walkedPackets; w.next++ {
 		// What waits to be inserted goes out by itself.
 		if e.states.used(w.next) && e.states.at(w.next).queue != queueIns {
+			e.states.at(w.next).claimed = true
 			e.putState(w.next, wire.ActUpd)
 		}
 	}
