@@ -17,6 +17,8 @@ import (
 var version = "unknown"
 
 func main() {
+	// A closed terminal or a dead log reader must not end a firewall's daemon.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code := run(ctx, os.Args, os.Stdout, os.Stderr)
 	stop()
@@ -57,6 +59,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		},
 	}
 	if err := app.RunContext(ctx, args); err != nil {
+		if os.Geteuid() != 0 {
+			err = fmt.Errorf("%w (not run as root)", err)
+		}
 		fmt.Fprintf(stderr, "pfsyncd: %v\n", err)
 		return 1
 	}

@@ -30,16 +30,16 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	identity, err := o.identity()
-	if err != nil {
-		return err
-	}
-	defer identity.Close()
 	listener, err := control.Listen() // before anything is touched: there may be another daemon
 	if err != nil {
 		return err
 	}
 	defer listener.Close()
+	identity, err := o.identity()
+	if err != nil {
+		return err
+	}
+	defer identity.Close()
 	cfg := node.Config{
 		Identity: identity, TableName: o.table, Log: log,
 		OpenDevice:   func(name string) (node.Device, error) { return tunif.Open(name, log) },

@@ -139,9 +139,12 @@ func (t *Table) listen(buffer int) error {
 
 // sysctls runs in the table's namespace.
 func (t *Table) sysctls() (err error) {
-	err = os.WriteFile(sysctlEvents, []byte("1"), 0)
+	events, err := readSysctl(sysctlEvents)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: no such sysctl; the kernel lacks CONFIG_NF_CONNTRACK_EVENTS or the module nf_conntrack", sysctlEvents)
+	}
+	if err == nil && events != 1 { // it may be read-only, in a container
+		err = os.WriteFile(sysctlEvents, []byte("1"), 0)
 	}
 	if err != nil {
 		return err

@@ -1,6 +1,8 @@
 package control
 
 import (
+	"encoding/json"
+
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
 )
@@ -25,6 +27,30 @@ type Status struct {
 	Creator uint32 `json:"creatorid"`
 	States  States `json:"states"`
 	Bulk    string `json:"bulk"` // none, start, sent, bulk, done, failed
+}
+
+// MarshalJSON writes the creatorid as everything that is printed has it: 8 hexadecimal digits.
+func (s Status) MarshalJSON() ([]byte, error) {
+	type plain Status
+	return json.Marshal(struct {
+		plain
+		Creator ifconfig.CreatorID `json:"creatorid"`
+	}{plain(s), ifconfig.CreatorID(s.Creator)})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (s *Status) UnmarshalJSON(b []byte) error {
+	type plain Status
+	var in struct {
+		plain
+		Creator ifconfig.CreatorID `json:"creatorid"`
+	}
+	if err := json.Unmarshal(b, &in); err != nil {
+		return err
+	}
+	*s = Status(in.plain)
+	s.Creator = uint32(in.Creator)
+	return nil
 }
 
 // States counts the states by origin.

@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
@@ -19,11 +21,26 @@ import (
 // ErrNotRunning is wrapped by a Client's errors when nobody listens.
 var ErrNotRunning = errors.New("pfsyncd is not running in this network namespace; start it with: pfsyncd")
 
+// ErrNoAnswer is wrapped by a Client's errors when a daemon listens and says nothing: it is stopped or hangs.
+var ErrNoAnswer = errors.New("pfsyncd does not answer")
+
+const (
+	showTimeout   = 3 * time.Second  // for an answer that changes nothing
+	changeTimeout = 10 * time.Second // for a change
+	retryEvery    = 50 * time.Millisecond
+)
+
 // maxAnswer bounds what is read of an answer; the longest are some kilobytes.
 const maxAnswer = 4 << 20
 
 // Client talks to the pfsyncd of a network namespace. It may be used by many goroutines.
-type Client struct{ http http.Client }
+type Client struct {
+	// Patience is how long Change waits for a daemon that does not listen yet: one that
+	// was started a moment ago. Zero: not at all.
+	Patience time.Duration
+
+	http http.Client
+}
 
 // NewClient reaches the pfsyncd of the process's own network namespace.
 func NewClient() *Client {
@@ -35,8 +52,7 @@ func NewClient() *Client {
 // NewClientDial is NewClient for those who connect in another way, from within another
 // namespace for instance.
 func NewClientDial(dial func(context.Context) (net.Conn, error)) *Client {
-	return &Client{http.Client{
-		Timeout: writeTimeout + readTimeout, // when ctx has none: longer than any answer takes
+	return &Client{http: http.Client{
 		Transport: &http.Transport{
 			DisableKeepAlives: true, // programs ask once and end
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -77,9 +93,26 @@ func (c *Client) Interfaces(ctx context.Context) (list []ifconfig.Interface, err
 }
 
 // Change applies ch as a whole or not at all. The error is what ifconfig prints
-// behind its name.
+// behind its name. A daemon that does not answer may still apply it later.
 func (c *Client) Change(ctx context.Context, ch ifconfig.Change) error {
-	return c.do(ctx, http.MethodPost, "/v1/change", ch, nil)
+	patience, cancel := context.WithTimeout(ctx, c.Patience)
+	defer cancel()
+	retry := time.NewTicker(retryEvery)
+	defer retry.Stop()
+	for {
+		err := c.do(ctx, http.MethodPost, "/v1/change", ch, nil)
+		switch {
+		case errors.Is(err, ErrNoAnswer):
+			return fmt.Errorf("%s: %w (it may still carry this out)", ch.Interface, err)
+		case !errors.Is(err, ErrNotRunning):
+			return err
+		}
+		select {
+		case <-patience.Done():
+			return err
+		case <-retry.C:
+		}
+	}
 }
 
 // Counters lists all counters in the order of netstat -s.
@@ -96,6 +129,12 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 
 // do sends question, if any, and reads the answer into answer, if wanted.
 func (c *Client) do(ctx context.Context, method, path string, question, answer any) error {
+	limit := showTimeout
+	if question != nil {
+		limit = changeTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, ErrNoAnswer)
+	defer cancel()
 	var body io.Reader
 	if question != nil {
 		b, err := json.Marshal(question)
@@ -112,6 +151,9 @@ func (c *Client) do(ctx context.Context, method, path string, question, answer a
 	if errors.Is(err, ErrNotRunning) {
 		return ErrNotRunning
 	}
+	if err != nil && silent(ctx) {
+		return ErrNoAnswer
+	}
 	if err != nil {
 		return fmt.Errorf("pfsyncd: %w", errors.Unwrap(err)) // without the URL, which says nothing
 	}
@@ -122,13 +164,18 @@ func (c *Client) do(ctx context.Context, method, path string, question, answer a
 		if err := from.Decode(&why); err != nil || why.Error == "" {
 			return fmt.Errorf("pfsyncd: %s", resp.Status)
 		}
-		return errors.New(why.Error)
+		return errors.New(strings.ReplaceAll(why.Error, "\n", "; ")) // joined errors, as one line
 	}
 	if answer == nil {
 		return nil
 	}
-	if err := from.Decode(answer); err != nil {
+	if err := from.Decode(answer); err != nil && silent(ctx) {
+		return ErrNoAnswer
+	} else if err != nil {
 		return fmt.Errorf("pfsyncd: answer of %s: %w", path, err)
 	}
 	return nil
 }
+
+// silent tells whether ctx ended because the daemon took too long.
+func silent(ctx context.Context) bool { return errors.Is(context.Cause(ctx), ErrNoAnswer) }

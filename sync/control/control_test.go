@@ -184,7 +184,7 @@ func TestGuestsMayLookAndNotChange(t *testing.T) {
 	h, node := newHost(t), controltest.NewNode()
 	h.serve(t, node)
 	out := runGuest(t, h)
-	if want := "1 <nil>\npfsync0: Operation not permitted\n"; out != want {
+	if want := "1 <nil>\npfsync0: Operation not permitted (needs root)\n"; out != want {
 		t.Errorf("uid 65534 got %q, want %q", out, want)
 	}
 	if changes := node.Changes(); len(changes) != 0 {
@@ -283,7 +283,7 @@ func TestHostileRequests(t *testing.T) {
 		{"two objects", post(`{"interface":"pfsync0"}{"interface":"pfsync0"}`), 400, `{"error":"change: more than one object"}`},
 		{"no interface", post(`{}`), 400, `bad value"}`},
 		{"another's interface", post(`{"interface":"sis0","up":false}`), 400, `{"error":"sis0: not an interface of pfsyncd"}`},
-		{"out of range", post(`{"interface":"pfsync0","up":true,"maxupd":70000}`), 400, `{"error":"maxupd 70000: too large"}`},
+		{"out of range", post(`{"interface":"pfsync0","up":true,"maxupd":70000}`), 400, `{"error":"maxupd 70000: too large (1 to 255)"}`},
 		{"not a name", post(`{"interface":"pfsync0","syncdev":"../../x"}`), 400, `{"error":"syncdev ../../x: not the name of an interface"}`},
 		{"not an address", post(`{"interface":"pfsync0","syncpeer":"x"}`), 400, `{"error":"change: `},
 	} {

@@ -156,7 +156,7 @@ func (s *Server) handle(r *http.Request) (any, error) {
 	}
 	if root, _ := r.Context().Value(rootKey{}).(bool); route.rootOnly && !root {
 		s.denied.Add(1)
-		return nil, httpError{http.StatusForbidden, "pfsync0: Operation not permitted"}
+		return nil, httpError{http.StatusForbidden, "pfsync0: Operation not permitted (needs root)"}
 	}
 	return route.answer(r)
 }

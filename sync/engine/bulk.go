@@ -56,6 +56,7 @@ type bulk struct {
 	until time.Duration // pf's bound for the whole answer
 	heard time.Duration
 
+	gaveUp bool // and said so
 	states bool // some came since the request, whoever they were for
 }
 
@@ -151,14 +152,31 @@ func (e *Engine) bulkLate() {
 
 func (e *Engine) bulkFinish() {
 	e.counters.add(bulkDone)
+	e.bulk.gaveUp = false
 	e.log.Info("bulk update received", "states", e.states.count[imported], "took", e.now-e.bulk.since, "tries", e.bulk.tries)
 	e.bulkEnded(true)
 }
 
 func (e *Engine) bulkGiveUp() {
 	e.counters.add(bulkFailed)
-	e.log.Warn("bulk update given up: no peer answered; it is asked for again when one is heard", "tries", e.bulk.tries)
+	if !e.bulk.gaveUp {
+		e.bulk.gaveUp = true
+		e.logGivenUp()
+	}
 	e.bulkEnded(false)
+}
+
+// logGivenUp says why nobody answered, as far as that can be known: once, though
+// the request is repeated.
+func (e *Engine) logGivenUp() {
+	for addr, p := range e.peers {
+		if p.heard > e.bulk.since {
+			e.log.Warn("bulk update given up: a peer is heard but does not answer; does its firewall let protocol 240 from here in, and its syncpeer name us?",
+				"peer", addr, "tries", e.bulk.tries)
+			return
+		}
+	}
+	e.log.Warn("bulk update given up: no peer is heard; it is asked for again when one is", "tries", e.bulk.tries)
 }
 
 // bulkEnded leaves the request, and offers the peers what none of them claimed;

@@ -54,30 +54,33 @@ type Engine struct {
 	done  chan struct{}
 
 	// Owned by Run.
-	settings  Settings
-	start     time.Time
-	now       time.Duration // since start, read once a turn
-	linkState link.Status
-	states    store
-	counters  counters
-	writes    *pfstate.Batch[pfstate.Write] // waiting for the table to take them
-	orders    pfstate.Batches[pfstate.Write]
-	deletes   []pfstate.ID  // DEL_C to send
-	waiting   time.Duration // when the oldest unsent message was queued; valid while queued
-	push      bool          // send now
-	out       packets
-	dump      dump
-	graves    graves
-	requests  requests
-	bulk      bulk
-	serving   walk // our answer to a bulk request
-	sweep     sweep
-	peers     peers
-	from      netip.Addr    // sender of the packet being handled
-	incoming  pfstate.State // the state in it being handled
-	update    wire.UpdC     // the update in it being handled
-	pace      *time.Timer
-	pacing    bool
+	settings   Settings
+	start      time.Time
+	now        time.Duration // since start, read once a turn
+	linkState  link.Status
+	states     store
+	counters   counters
+	writes     *pfstate.Batch[pfstate.Write] // waiting for the table to take them
+	orders     pfstate.Batches[pfstate.Write]
+	deletes    []pfstate.ID  // DEL_C to send
+	waiting    time.Duration // when the oldest unsent message was queued; valid while queued
+	push       bool          // send now
+	sendErr    error         // why packets are being lost; nil: they leave
+	sendFailed time.Duration // when one was lost last
+	out        packets
+	dump       dump
+	graves     graves
+	requests   requests
+	bulk       bulk
+	serving    walk // our answer to a bulk request
+	sweep      sweep
+	peers      peers
+	strangers  strangers
+	from       netip.Addr    // sender of the packet being handled
+	incoming   pfstate.State // the state in it being handled
+	update     wire.UpdC     // the update in it being handled
+	pace       *time.Timer
+	pacing     bool
 }
 
 // New returns an engine; Run starts it.
@@ -94,6 +97,7 @@ func New(cfg Config, table Table, l Link, tap Tap) *Engine {
 	e.graves.reset()
 	e.requests.reset()
 	e.peers = make(peers)
+	e.strangers = make(strangers)
 	return e
 }
 
@@ -227,6 +231,10 @@ func (e *Engine) configure(s Settings) {
 func (e *Engine) linkChanged(s link.Status) {
 	old := e.linkState
 	e.linkState = s
+	if s.Up && old.Up && (s.MTU != old.MTU || s.Addr != old.Addr) {
+		e.log.Info("sync link changed", "syncdev", s.Config.Syncdev, "mtu", s.MTU, "addr", s.Addr)
+		e.sendRecovered(true)
+	}
 	if s.Config.Syncdev != old.Config.Syncdev || s.Config.Syncpeer != old.Config.Syncpeer {
 		clear(e.peers)
 	}

@@ -39,3 +39,14 @@ func (p peers) expire(now time.Duration) {
 		}
 	}
 }
+
+// strangers is who sent packets that are not understood, each said once.
+type strangers map[netip.Addr]struct{}
+
+func (s strangers) first(addr netip.Addr) bool {
+	if _, known := s[addr]; known || len(s) >= peersMax {
+		return false
+	}
+	s[addr] = struct{}{}
+	return true
+}

@@ -246,7 +246,7 @@ func TestWithoutSyncdevChangesAppearOnPfsync0(t *testing.T) {
 
 func TestPacketsNotSentAreCounted(t *testing.T) {
 	within(t, func(r *rig) {
-		r.breaks = true
+		r.breaks.Store(true)
 		r.table(created(tcp(us, 1, synSent, closed)))
 		r.counted("oerrors=1", "opackets=0")
 		if r.shown != 2 {
@@ -256,3 +256,35 @@ func TestPacketsNotSentAreCounted(t *testing.T) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// What was lost while packets could not leave is told once they do, and both is logged once.
+func TestLostPacketsAreMended(t *testing.T) {
+	within(t, func(r *rig) {
+		r.breaks.Store(true)
+		r.table(created(tcp(us, 1, synSent, closed)))
+		time.Sleep(time.Second)
+		r.table(created(tcp(us, 2, synSent, closed)))
+		if s := r.status(); s.SendErr == nil {
+			t.Error("nothing is shown of the failure")
+		}
+		r.breaks.Store(false)
+		r.forget()
+		time.Sleep(7 * time.Second)
+		r.expect("BUS aaaaaaaa 1", "UPD 0000000000000001/aaaaaaaa 2:0", "UPD 0000000000000002/aaaaaaaa 2:0", "BUS aaaaaaaa 2")
+		if s := r.status(); s.SendErr != nil {
+			t.Errorf("still shown: %v", s.SendErr)
+		}
+	})
+}
+
+func TestSyncIsNotOKWithoutALink(t *testing.T) {
+	within(t, func(r *rig) {
+		if !r.status().SyncOK {
+			t.Error("syncok 0 after a bulk update")
+		}
+		r.linkDown()
+		if r.status().SyncOK {
+			t.Error("syncok 1 on a dead link")
+		}
+	})
+}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/link"
@@ -41,7 +42,9 @@ func (e *Engine) receive(p *link.Packet) {
 	_, rest, err := wire.ParseHeader(p.Payload)
 	if err != nil {
 		e.countHeader(err)
-		e.log.Debug("packet refused", "peer", p.Src, "err", err)
+		if e.strangers.first(p.Src) {
+			e.log.Warn("a peer's packets are not understood; it may speak another version of pfsync", "peer", p.Src, "err", err)
+		}
 		return
 	}
 	e.from = p.Src
@@ -237,7 +240,7 @@ func (e *Engine) receiveBus(s wire.Section) {
 		if p := e.peers[e.from]; p != nil && !p.loud {
 			p.loud = true
 			e.log.Error("another firewall uses our creatorid; give one of them another (pfsyncd --hostid)",
-				"peer", e.from, "creatorid", b.Creator)
+				"peer", e.from, "creatorid", fmt.Sprintf("%08x", b.Creator))
 		}
 	}
 	switch b.Status {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,7 +44,7 @@ type rig struct {
 	stop     context.CancelFunc
 
 	stopped chan struct{}
-	breaks  bool // Send fails
+	breaks  atomic.Bool // Send fails
 	base    map[string]uint64
 
 	mu     sync.Mutex // timers of the engine run without the test's doing
@@ -142,7 +143,7 @@ type rigLink rig
 func (l *rigLink) Received() <-chan *pfstate.Batch[link.Packet] { return l.received }
 func (l *rigLink) Statuses() <-chan link.Status                 { return l.statuses }
 func (l *rigLink) Send(payloads [][]byte) (int, error) {
-	if l.breaks {
+	if l.breaks.Load() {
 		return 0, fmt.Errorf("no buffer space")
 	}
 	l.mu.Lock()

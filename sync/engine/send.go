@@ -1,14 +1,19 @@
 package engine
 
 import (
+	"errors"
+	"time"
+
 	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
 const (
 	ipHeaderLen   = 20
-	packetsATurn  = 64 // sent before input is looked at again
-	walkedPackets = 16 // of a bulk update, each millisecond: 80,000 states a second
+	packetsATurn  = 64              // sent before input is looked at again
+	sendQuiet     = 5 * time.Second // without a failure: they leave again
+	walkedPackets = 16              // of a bulk update, each millisecond: 80,000 states a second
 )
 
 // packets is the packets being built, in buffers that are used again and again.
@@ -159,9 +164,25 @@ func (e *Engine) send(payloads [][]byte) {
 	}
 	sent, err := e.link.Send(payloads)
 	e.counters.n[outPackets] += uint64(sent)
-	if lost := len(payloads) - sent; lost > 0 {
-		e.counters.n[outErrors] += uint64(lost)
-		e.log.Debug("packets not sent", "packets", lost, "err", err)
+	e.counters.n[outErrors] += uint64(len(payloads) - sent)
+	if sent == len(payloads) {
+		return
+	}
+	if e.sendErr == nil {
+		e.log.Warn("packets cannot be sent, the peers miss changes", "err", err)
+	}
+	e.sendErr, e.sendFailed = err, e.now
+}
+
+// sendRecovered tells the peers of all states when packets were lost for a while
+// and leave again. What is too big stays so until the link changes.
+func (e *Engine) sendRecovered(linkChanged bool) {
+	switch {
+	case e.sendErr == nil:
+	case linkChanged, e.now-e.sendFailed > sendQuiet && !errors.Is(e.sendErr, link.ErrTooBig):
+		e.log.Info("packets leave again, telling the peers of all states", "after", e.sendErr)
+		e.sendErr = nil
+		e.serveBulk()
 	}
 }
 

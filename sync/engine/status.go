@@ -10,20 +10,21 @@ type Status struct {
 	Settings Settings
 	Link     link.Status
 	Bulk     string // none, start, sent, bulk, done, failed
-	SyncOK   bool   // the last bulk update came in whole
+	SyncOK   bool   // the sync link is up, and since then a bulk update came in whole
 	Local    int    // states whose creation was seen here, or that were here before
 	Imported int    // states made by peers
 	Queued   int    // messages waiting
 	Peers    int    // heard within ten minutes
+	SendErr  error  // why packets are being lost; nil: they leave
 }
 
 // Status returns the state of things.
 func (e *Engine) Status() (s Status, err error) {
 	err = e.do(func() {
 		s = Status{
-			Settings: e.settings, Link: e.linkState, Bulk: bulkNames[e.bulk.state], SyncOK: e.bulk.ok,
+			Settings: e.settings, Link: e.linkState, Bulk: bulkNames[e.bulk.state], SyncOK: e.bulk.ok && e.linkState.Up,
 			Local: e.states.count[local] + e.states.count[inherited], Imported: e.states.count[imported],
-			Queued: len(e.deletes), Peers: len(e.peers),
+			Queued: len(e.deletes), Peers: len(e.peers), SendErr: e.sendErr,
 		}
 		if e.bulk.state == bulkIdle && !e.bulk.ok {
 			s.Bulk = "failed"

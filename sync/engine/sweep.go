@@ -30,6 +30,7 @@ func (e *Engine) sweepTurn() {
 	if s.turn%4 == 0 {
 		e.requests.reset()
 		e.retryBulk()
+		e.sendRecovered(false)
 	}
 	if s.turn%8 == 0 {
 		e.graves.turn()

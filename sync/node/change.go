@@ -43,6 +43,10 @@ func (n *Node) Change(c ifconfig.Change) error {
 		n.settings = old
 		return errors.Join(fmt.Errorf("%s: %w", Name, err), n.apply())
 	}
+	if next != old {
+		n.log.Info("pfsync0 configured", "up", next.engine.Up, "syncdev", next.link.Syncdev, "syncpeer", next.link.Peer(),
+			"maxupd", next.engine.MaxUpd, "defer", next.engine.Defer, "mtu", next.engine.MTU)
+	}
 	return nil
 }
 

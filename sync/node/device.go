@@ -38,10 +38,11 @@ func (n *Node) create() error {
 			n.watch(ctx, d)
 		}()
 		err := d.Run(ctx)
+		closed := ctx.Err() != nil // by us: what Run says of it is no news
 		stop()
 		<-watched
-		if err != nil && !errors.Is(err, context.Canceled) {
-			n.log.Error("pfsync0 failed; make it anew with ifconfig pfsync0 create", "err", err)
+		if err != nil && !errors.Is(err, context.Canceled) && !closed {
+			n.log.Error("pfsync0 failed; make it anew with ifconfig pfsync0 destroy, create and up", "err", err)
 		}
 		return nil // the states are synced without it
 	})
@@ -83,11 +84,19 @@ func (n *Node) deviceChanged(d *device) {
 	}
 	s := d.Status() // not the event's: our own changes have their events too
 	if s.Gone {
-		n.log.Error("pfsync0 was deleted by another program; make it anew with ifconfig pfsync0 create")
+		n.log.Error("pfsync0 was deleted by another program; make it anew with ifconfig pfsync0 create up")
 		n.destroy()
 		n.settings.engine.Up = false
 		n.follow()
 		return
+	}
+	if s.Name != Name {
+		n.log.Error("pfsync0 was renamed by another program; name it back: ip link set NAME name pfsync0", "name", s.Name)
+	}
+	if s.MTU != n.settings.engine.MTU {
+		n.log.Info("pfsync0's mtu was changed by another program", "mtu", s.MTU)
+		n.settings.engine.MTU = s.MTU
+		n.follow()
 	}
 	if s.Up != n.settings.engine.Up {
 		n.log.Info("pfsync0 was taken up or down by another program", "up", s.Up)

@@ -51,6 +51,9 @@ func (s settings) describe(e engine.Status) string {
 	case !e.Link.Up:
 		return "starting"
 	}
+	if e.SendErr != nil {
+		return "cannot send: " + e.SendErr.Error()
+	}
 	switch e.Bulk {
 	case "done":
 		return "active"
@@ -68,7 +71,7 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 	if err != nil {
 		return nil, err
 	}
-	all = appendNamed(all, "link_", n.link.Counters())
+	all = append(all, n.link.Counters()...)
 	if n.cfg.TableCounters != nil {
 		all = appendNamed(all, "table_", n.cfg.TableCounters())
 	}
