@@ -32,6 +32,9 @@ func (e *Engine) importState(s *pfstate.State) bool {
 		case keepBoth:
 			twin = i
 		case replace:
+			if old := e.states.at(i).twin; old != 0 {
+				e.forget(old)
+			}
 			e.forget(i)
 		}
 	}

@@ -124,3 +124,21 @@ func TestSecondStateOfAConnectionIsAcknowledged(t *testing.T) {
 		r.expect("INS_ACK 0000000000000002/bbbbbbbb")
 	})
 }
+
+// A peer that makes a connection anew makes both of its states anew.
+func TestBothStatesAreReplaced(t *testing.T) {
+	within(t, func(r *rig) {
+		in, out, _ := twins(false)
+		r.deliver(func(w *wire.Writer) { w.State(wire.ActIns, &out); w.State(wire.ActIns, &in) })
+		out.ID.State, in.ID.State = 11, 12
+		r.deliver(func(w *wire.Writer) { w.State(wire.ActIns, &out); w.State(wire.ActIns, &in) })
+		r.forget()
+		var ids []uint64
+		r.engine.States(func(s *pfstate.State) bool { ids = append(ids, s.ID.State); return true })
+		if slices.Sort(ids); !slices.Equal(ids, []uint64{11, 12}) {
+			t.Errorf("states %v are left, want 11 and 12", ids)
+		}
+		r.table(updated(tcp(us, 1, closing, estab)))
+		r.expect("UPD_C 000000000000000b/bbbbbbbb 7:4")
+	})
+}
