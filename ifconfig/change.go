@@ -1,6 +1,11 @@
 package ifconfig
 
-import "net/netip"
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strconv"
+)
 
 // Change is what one ifconfig command line asks for. A nil pointer means "not
 // mentioned"; a command is applied as a whole or not at all.
@@ -49,6 +54,48 @@ type PFSync struct {
 	Defer    bool       `json:"defer"`
 	SyncOK   bool       `json:"syncok"`
 	Creator  uint32     `json:"creatorid"`
+}
+
+// MarshalJSON writes the creatorid as CreatorID does.
+func (p PFSync) MarshalJSON() ([]byte, error) {
+	type plain PFSync
+	return json.Marshal(struct {
+		plain
+		Creator CreatorID `json:"creatorid"`
+	}{plain(p), CreatorID(p.Creator)})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (p *PFSync) UnmarshalJSON(b []byte) error {
+	type plain PFSync
+	var in struct {
+		plain
+		Creator CreatorID `json:"creatorid"`
+	}
+	if err := json.Unmarshal(b, &in); err != nil {
+		return err
+	}
+	*p = PFSync(in.plain)
+	p.Creator = uint32(in.Creator)
+	return nil
+}
+
+// CreatorID is a creatorid as text and JSON have it: 8 hexadecimal digits, as pfctl prints it.
+type CreatorID uint32
+
+func (id CreatorID) String() string { return fmt.Sprintf("%08x", uint32(id)) }
+
+// MarshalText is String.
+func (id CreatorID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (id *CreatorID) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 16, 32)
+	if err != nil || len(text) != 8 {
+		return fmt.Errorf("creatorid %s: not 8 hexadecimal digits", Shown(string(text)))
+	}
+	*id = CreatorID(n)
+	return nil
 }
 
 // Flags are an interface's flags in OpenBSD's bits (net/if.h).

@@ -36,7 +36,7 @@ func ParseStyle(s string) (Style, error) {
 	case "freebsd":
 		return "", errors.New("style freebsd: not supported yet (both has its syncok line)")
 	}
-	return "", fmt.Errorf("style %s: unknown, choose openbsd or both", shown(s))
+	return "", fmt.Errorf("style %s: unknown, choose openbsd or both", Shown(s))
 }
 
 // Select picks what d asks for out of all, each with the addresses that d asks for. An exact name
@@ -59,8 +59,11 @@ func (d Display) Select(all []Interface) ([]Interface, error) {
 				break
 			}
 		}
+		if picked == nil && isWord(d.Name) {
+			return nil, fmt.Errorf("%s: %w (the interface comes first: ifconfig pfsync0 %s)", d.Name, ErrNoInterface, d.Name)
+		}
 		if picked == nil {
-			return nil, fmt.Errorf("%s: %w", shown(d.Name), ErrNoInterface)
+			return nil, fmt.Errorf("%s: %w", Shown(d.Name), ErrNoInterface)
 		}
 	}
 	shownOnes := make([]Interface, 0, len(picked))

@@ -123,6 +123,18 @@ func Keywords(name string) []Keyword {
 	return list
 }
 
+// meant is how a word that is not understood was probably to be written, or "".
+func meant(word string, kind kind) string {
+	name, arg, assigned := strings.Cut(strings.ToLower(word), "=")
+	switch k := lookup(name, kind); {
+	case k == nil || k.set == nil:
+		return nearest(word, kind)
+	case assigned && k.arg != "" && arg != "":
+		return name + " " + Shown(word[len(name)+1:])
+	}
+	return name
+}
+
 // nearest is the keyword that a misspelt word probably meant, or "".
 func nearest(word string, kind kind) string {
 	best, limit := "", 3

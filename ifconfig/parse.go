@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // ErrUsage is returned for options that do not exist or do not fit together; its text is the usage.
@@ -40,20 +41,30 @@ const maxName = 15
 func Parse(args []string) (Command, error) {
 	var cmd Command
 	args, all, err := cmd.options(args)
-	if err != nil || cmd.Help || cmd.Cloners {
+	switch {
+	case err != nil || cmd.Help:
 		return cmd, err
+	case cmd.Cloners && len(args) > 0:
+		return cmd, fmt.Errorf("%s: nothing goes with -C (%w)", Shown(args[0]), ErrUsage)
+	case cmd.Cloners && (all || cmd.Display != Display{}):
+		return cmd, fmt.Errorf("-C: goes with no other option (%w)", ErrUsage)
+	case cmd.Cloners:
+		return cmd, nil
 	}
 	if all || len(args) == 0 {
 		if len(args) == 1 && isFamily(args[0]) {
 			cmd.Display.Family = Family(args[0])
 		} else if len(args) > 0 {
-			return cmd, fmt.Errorf("%s: -a and -A take an address family only (%w)", shown(args[0]), ErrUsage)
+			return cmd, fmt.Errorf("%s: -a and -A take an address family only (%w)", Shown(args[0]), ErrUsage)
 		}
 		return cmd, nil
 	}
 	name, words := args[0], args[1:]
-	if len(name) > maxName {
-		return cmd, fmt.Errorf("interface name '%s' too long", shown(name))
+	switch {
+	case name == "":
+		return cmd, fmt.Errorf("interface name %s: bad value", Shown(name))
+	case len(name) > maxName:
+		return cmd, fmt.Errorf("interface name '%s' too long", Shown(name))
 	}
 	cmd.Display.Name = name
 	cmd.Display.Aliases = true
@@ -65,9 +76,12 @@ func Parse(args []string) (Command, error) {
 		return cmd, nil
 	}
 	if cmd.Display != (Display{Name: name, Aliases: true, Family: cmd.Display.Family}) {
-		return cmd, fmt.Errorf("%s: --json and --style are for displays (%w)", shown(words[0]), ErrUsage)
+		return cmd, fmt.Errorf("%s: --json and --style are for displays (%w)", Shown(words[0]), ErrUsage)
 	}
 	c, err := ParseWords(name, words)
+	if err != nil && isWord(name) {
+		return cmd, comesFirst(name) // it may be a name too, but then the rest would fit
+	}
 	if err != nil {
 		return cmd, err
 	}
@@ -84,6 +98,8 @@ func (cmd *Command) options(args []string) (rest []string, all bool, err error) 
 			opt, value, hasValue = strings.Cut(opt, "=")
 		}
 		switch {
+		case isWord(opt):
+			return nil, false, comesFirst(opt)
 		case opt == "--help" && !hasValue:
 			cmd.Help = true
 		case opt == "--json" && !hasValue:
@@ -99,7 +115,7 @@ func (cmd *Command) options(args []string) (rest []string, all bool, err error) 
 				return nil, false, err
 			}
 		case strings.HasPrefix(opt, "--") || opt == "-":
-			return nil, false, fmt.Errorf("%s: unknown option (%w)", shown(word), ErrUsage)
+			return nil, false, fmt.Errorf("%s: unknown option (%w)", Shown(word), ErrUsage)
 		default:
 			for _, letter := range opt[1:] {
 				switch letter {
@@ -114,7 +130,7 @@ func (cmd *Command) options(args []string) (rest []string, all bool, err error) 
 				case 'g', 'M':
 					return nil, false, fmt.Errorf("-%c: not supported yet", letter)
 				default:
-					return nil, false, fmt.Errorf("%s: unknown option (%w)", shown(word), ErrUsage)
+					return nil, false, fmt.Errorf("%s: unknown option (%w)", Shown(word), ErrUsage)
 				}
 			}
 		}
@@ -128,7 +144,7 @@ func (cmd *Command) options(args []string) (rest []string, all bool, err error) 
 func ParseWords(name string, words []string) (Change, error) {
 	c := Change{Interface: name}
 	if len(name) > maxName {
-		return c, fmt.Errorf("interface name '%s' too long", shown(name))
+		return c, fmt.Errorf("interface name '%s' too long", Shown(name))
 	}
 	kind, err := kindOf(name)
 	if err != nil {
@@ -158,7 +174,7 @@ func ParseWords(name string, words []string) (Change, error) {
 			}
 		}
 		if err := k.set(&c, arg); err != nil {
-			return c, fmt.Errorf("%s %s: %w", word, shown(arg), err)
+			return c, fmt.Errorf("%s %s: %w", word, Shown(arg), err)
 		}
 	}
 	if kind == kindOther && c.Create {
@@ -167,8 +183,8 @@ func ParseWords(name string, words []string) (Change, error) {
 	if kind == kindOther && c.Destroy {
 		return c, fmt.Errorf("%s: SIOCIFDESTROY: only pfsync0 can be destroyed (use ip link delete %s)", name, name)
 	}
-	if c.Create && c.Destroy {
-		return c, errors.New("destroy: contradicts create on the same line")
+	if c.Destroy && c.besideDestroy() != "" {
+		return c, contradicts(c)
 	}
 	return c, nil
 }
@@ -188,14 +204,14 @@ func kindOf(name string) (kind, error) {
 	switch {
 	case unit == "":
 	case driver == "pfsync" && unit != "0":
-		return 0, fmt.Errorf("%s: SIOCIFCREATE: only pfsync0 is supported", name)
+		return 0, fmt.Errorf("%s: only pfsync0 is supported", name)
 	case driver == "pfsync":
 		return kindPFSync, nil
 	case driver == "carp":
 		return 0, fmt.Errorf("%s: carp interfaces are not supported yet (use keepalived for shared addresses)", name)
 	}
 	if strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == ':' || r <= ' ' || !strconv.IsPrint(r) }) || name == "" {
-		return 0, fmt.Errorf("interface name %s: bad value", shown(name))
+		return 0, fmt.Errorf("interface name %s: bad value", Shown(name))
 	}
 	return kindOther, nil
 }
@@ -210,20 +226,20 @@ func cutUnit(name string) (driver, unit string) {
 func badWord(name string, kind kind, word string) error {
 	if _, err := netip.ParsePrefix(word); err == nil || isAddress(word) {
 		if kind == kindPFSync {
-			return fmt.Errorf("%s: SIOCAIFADDR: Operation not supported", name)
+			return NoAddress(name)
 		}
-		return fmt.Errorf("%s: addresses are not supported yet (use ip address add %s dev %s)", word, word, name)
+		return fmt.Errorf("%s: addresses are not supported yet (use ip address add %s dev %s)", Shown(word), Shown(word), name)
 	}
 	switch {
 	case isFamily(word):
 		return fmt.Errorf("%s: bad value (the address family stands directly behind the interface)", word)
 	case strings.HasPrefix(word, "--"):
-		return fmt.Errorf("%s: bad value (options stand before the interface)", shown(word))
+		return fmt.Errorf("%s: bad value (options stand before the interface)", Shown(word))
 	}
-	if near := nearest(word, kind); near != "" {
-		return fmt.Errorf("%s: bad value (did you mean '%s'?)", shown(word), near)
+	if near := meant(word, kind); near != "" {
+		return fmt.Errorf("%s: bad value (did you mean '%s'?)", Shown(word), near)
 	}
-	return fmt.Errorf("%s: bad value", shown(word))
+	return fmt.Errorf("%s: bad value", Shown(word))
 }
 
 func isAddress(word string) bool {
@@ -231,8 +247,38 @@ func isAddress(word string) bool {
 	return err == nil
 }
 
-// shown is a word as it may stand in an error: one line that cannot disturb a terminal.
-func shown(word string) string {
+// NoAddress refuses an address for the pfsync interface of that name.
+func NoAddress(name string) error {
+	return fmt.Errorf("%s: SIOCAIFADDR: Operation not supported (%s takes no address; give it to the syncdev)", name, name)
+}
+
+// isWord tells whether word is one of those that can be set.
+func isWord(word string) bool {
+	for _, kind := range []kind{kindPFSync, kindOther} {
+		if k := lookup(word, kind); k != nil && k.set != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// comesFirst tells who gave a word in the place of the interface.
+func comesFirst(word string) error {
+	return fmt.Errorf("%s: the interface comes first (ifconfig pfsync0 %s)", word, word)
+}
+
+// maxShown is how much of a word is echoed, in bytes.
+const maxShown = 60
+
+// Shown is a word as it may stand in an error: one line, not long, that cannot disturb a terminal.
+func Shown(word string) string {
+	if len(word) > maxShown {
+		end := maxShown
+		for end > maxShown-utf8.UTFMax && !utf8.RuneStart(word[end]) {
+			end--
+		}
+		return Shown(word[:end]) + "..."
+	}
 	if word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !strconv.IsPrint(r) || r == '\uFFFD' }) {
 		return word
 	}

@@ -81,14 +81,14 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 		{"pfsync0 up maxupd", "'maxupd' requires argument"},
 		{"pfsync0 syncpeer syncdev enc0", "'syncpeer' requires argument (found keyword 'syncdev')"},
 		{"pfsync0 mtu up", "'mtu' requires argument (found keyword 'up')"},
-		{"pfsync0 maxupd 300", "maxupd 300: too large"},
-		{"pfsync0 maxupd -1", "maxupd -1: too small"},
-		{"pfsync0 maxupd x", "maxupd x: invalid"},
-		{"pfsync0 maxupd 99999999999999999999", "maxupd 99999999999999999999: too large"},
-		{"pfsync0 maxupd 0x10", "maxupd 0x10: invalid"},
-		{"pfsync0 mtu 307", "mtu 307: too small"},
-		{"pfsync0 mtu 65536", "mtu 65536: too large"},
-		{"sis0 mtu 67", "mtu 67: too small"},
+		{"pfsync0 maxupd 300", "maxupd 300: too large (0 to 255)"},
+		{"pfsync0 maxupd -1", "maxupd -1: too small (0 to 255)"},
+		{"pfsync0 maxupd x", "maxupd x: invalid (0 to 255)"},
+		{"pfsync0 maxupd 99999999999999999999", "maxupd 99999999999999999999: too large (0 to 255)"},
+		{"pfsync0 maxupd 0x10", "maxupd 0x10: invalid (0 to 255)"},
+		{"pfsync0 mtu 307", "mtu 307: too small (308 to 65535)"},
+		{"pfsync0 mtu 65536", "mtu 65536: too large (308 to 65535)"},
+		{"sis0 mtu 67", "mtu 67: too small (68 to 2147483647)"},
 		{"pfsync0 synccdev sis2", "synccdev: bad value (did you mean 'syncdev'?)"},
 		{"pfsync0 sincdev eth2", "sincdev: bad value (did you mean 'syncdev'?)"},
 		{"pfsync0 upp", "upp: bad value (did you mean 'up'?)"},
@@ -97,9 +97,10 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 		{"pfsync0 up --json", "--json: bad value (options stand before the interface)"},
 		{"pfsync0 up create", "create: must be the first word behind the interface"},
 		{"pfsync0 create up destroy", "destroy: contradicts create on the same line"},
-		{"pfsync0 10.0.0.1/24", "pfsync0: SIOCAIFADDR: Operation not supported"},
-		{"pfsync0 inet6 fe80::1", "pfsync0: SIOCAIFADDR: Operation not supported"},
-		{"pfsync1 create", "pfsync1: SIOCIFCREATE: only pfsync0 is supported"},
+		{"pfsync0 10.0.0.1/24", "pfsync0: SIOCAIFADDR: Operation not supported (pfsync0 takes no address; give it to the syncdev)"},
+		{"pfsync0 inet6 fe80::1", "pfsync0: SIOCAIFADDR: Operation not supported (pfsync0 takes no address; give it to the syncdev)"},
+		{"pfsync1 create", "pfsync1: only pfsync0 is supported"},
+		{"pfsync1 destroy", "pfsync1: only pfsync0 is supported"},
 		{"sis7 create", "sis7: SIOCIFCREATE: only pfsync0 can be created (use ip link add sis7 type ...)"},
 		{"sis0 destroy", "sis0: SIOCIFDESTROY: only pfsync0 can be destroyed (use ip link delete sis0)"},
 		{"carp0 vhid 1 pass foo 10.0.0.1/24", "carp0: carp interfaces are not supported yet (use keepalived for shared addresses)"},
@@ -122,6 +123,22 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 		{"sis0 lladdr random", "lladdr: not supported yet (use ip link set dev sis0 address)"},
 		{"sis0 vlan 7", "vlan: not supported on Linux (use ip link add type vlan)"},
 		{"sis0 txqueuelen 100", "txqueuelen: not supported on Linux (run the net-tools ifconfig (/sbin/ifconfig))"},
+		{"pfsync0 destroy up", "destroy: contradicts up on the same line"},
+		{"pfsync0 syncdev sis2 destroy", "destroy: contradicts syncdev on the same line"},
+		{"up pfsync0", "up: the interface comes first (ifconfig pfsync0 up)"},
+		{"syncdev sis2 pfsync0", "syncdev: the interface comes first (ifconfig pfsync0 syncdev)"},
+		{"-syncdev pfsync0", "-syncdev: the interface comes first (ifconfig pfsync0 -syncdev)"},
+		{"pfsync0 Up", "Up: bad value (did you mean 'up'?)"},
+		{"pfsync0 SYNCDEV sis2", "SYNCDEV: bad value (did you mean 'syncdev'?)"},
+		{"pfsync0 syncdev=eth2", "syncdev=eth2: bad value (did you mean 'syncdev eth2'?)"},
+		{"pfsync0 Syncdev=Eth2", "Syncdev=Eth2: bad value (did you mean 'syncdev Eth2'?)"},
+		{"pfsync0 up=yes", "up=yes: bad value (did you mean 'up'?)"},
+		{"pfsync0 " + strings.Repeat("x", 61), strings.Repeat("x", 60) + "...: bad value"},
+		{"pfsync0 " + strings.Repeat("x", 60), strings.Repeat("x", 60) + ": bad value"},
+		{"pfsync0 " + strings.Repeat("x", 59) + "\u00e4", strings.Repeat("x", 59) + "...: bad value"},
+		{"-C foo", "foo: nothing goes with -C" + usage},
+		{"--json -C", "-C: goes with no other option" + usage},
+		{"-aC", "-C: goes with no other option" + usage},
 		{"-x", "-x: unknown option" + usage},
 		{"-", "-: unknown option" + usage},
 		{"--nope", "--nope: unknown option" + usage},
@@ -145,7 +162,7 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 }
 
 func TestErrorsDoNotDisturbATerminal(t *testing.T) {
-	for _, args := range [][]string{{"pfsync0", "\x1b[2J"}, {"pfsync0", "syncdev", "a\nb"}, {"a\tb", "up"}, {"pfsync0", ""}, {"--\x07"}} {
+	for _, args := range [][]string{{"pfsync0", "\x1b[2J"}, {"pfsync0", "syncdev", "a\nb"}, {"a\tb", "up"}, {"pfsync0", ""}, {""}, {"--\x07"}} {
 		_, err := ifconfig.Parse(args)
 		if err == nil {
 			t.Errorf("%q: accepted", args)
@@ -182,12 +199,13 @@ func TestValidateRefusesWhatParseRefuses(t *testing.T) {
 	}{
 		{ifconfig.Change{}, `interface name "": bad value`},
 		{ifconfig.Change{Interface: "averyveryverylongname0"}, "interface name 'averyveryverylongname0' too long"},
-		{ifconfig.Change{Interface: "pfsync7"}, "pfsync7: SIOCIFCREATE: only pfsync0 is supported"},
+		{ifconfig.Change{Interface: "pfsync7"}, "pfsync7: only pfsync0 is supported"},
 		{ifconfig.Change{Interface: "sis0", Defer: new(true)}, "sis0: not a pfsync interface"},
+		{ifconfig.Change{Interface: "pfsync0", Up: new(false), Destroy: true}, "destroy: contradicts down on the same line"},
 		{ifconfig.Change{Interface: "pfsync0", Create: true, Destroy: true}, "destroy: contradicts create on the same line"},
-		{ifconfig.Change{Interface: "pfsync0", MaxUpd: new(0)}, "maxupd 0: too small"},
-		{ifconfig.Change{Interface: "pfsync0", MaxUpd: new(256)}, "maxupd 256: too large"},
-		{ifconfig.Change{Interface: "pfsync0", MTU: new(-1)}, "mtu -1: too small"},
+		{ifconfig.Change{Interface: "pfsync0", MaxUpd: new(0)}, "maxupd 0: too small (1 to 255)"},
+		{ifconfig.Change{Interface: "pfsync0", MaxUpd: new(256)}, "maxupd 256: too large (1 to 255)"},
+		{ifconfig.Change{Interface: "pfsync0", MTU: new(-1)}, "mtu -1: too small (308 to 65535)"},
 		{ifconfig.Change{Interface: "pfsync0", Syncdev: new("a b")}, "syncdev a b: not the name of an interface"},
 		{ifconfig.Change{Interface: "pfsync0", Syncpeer: &v6}, "syncpeer 2001:db8::1: only IPv4 addresses supported for the syncpeer"},
 		{ifconfig.Change{Interface: "pfsync0", Syncpeer: &group}, "syncpeer 240.0.0.240: neither the address of a host nor a multicast group"},
@@ -229,6 +247,9 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		named := func(word string) bool {
+			if len(word) > 60 {
+				return strings.HasSuffix(err.Error(), "too long") || strings.Contains(err.Error(), "...")
+			}
 			quoted := strconv.QuoteToASCII(word)
 			return strings.Contains(err.Error(), word) || strings.Contains(err.Error(), quoted) ||
 				strings.Contains(err.Error(), strings.Trim(quoted, `"`)) || clustered(word, err.Error())

@@ -57,12 +57,12 @@ func Print(w io.Writer, interfaces []Interface, style Style) error {
 }
 
 func (i *Interface) print(b *strings.Builder, style Style) {
-	fmt.Fprintf(b, "%s: flags=%v mtu %d\n", shown(i.Name), i.Flags, i.MTU)
+	fmt.Fprintf(b, "%s: flags=%v mtu %d\n", Shown(i.Name), i.Flags, i.MTU)
 	if i.LLAddr != "" {
 		fmt.Fprintf(b, "\tlladdr %s\n", i.LLAddr)
 	}
 	if i.Description != "" {
-		fmt.Fprintf(b, "\tdescription: %s\n", shown(i.Description))
+		fmt.Fprintf(b, "\tdescription: %s\n", Shown(i.Description))
 	}
 	fmt.Fprintf(b, "\tindex %d priority 0 llprio %d\n", i.Index, llPrio)
 	if i.PFSync != nil {
@@ -176,7 +176,7 @@ type (
 		MaxUpd    int        `json:"maxupd"`
 		Defer     bool       `json:"defer"`
 		SyncOK    bool       `json:"syncok"`
-		CreatorID string     `json:"creatorid"`
+		CreatorID CreatorID  `json:"creatorid"`
 	}
 )
 
@@ -190,7 +190,7 @@ func PrintJSON(w io.Writer, interfaces []Interface) error {
 			Status: i.Status, Inet: jsonAddresses(i.Inet), Inet6: jsonAddresses(i.Inet6),
 		}
 		if p := i.PFSync; p != nil {
-			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.SyncOK, fmt.Sprintf("%08x", p.Creator)}
+			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.SyncOK, CreatorID(p.Creator)}
 			if !p.Syncpeer.IsValid() {
 				j.PFSync.Syncpeer = multicastPeer
 			}

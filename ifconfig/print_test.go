@@ -1,6 +1,7 @@
 package ifconfig_test
 
 import (
+	"encoding/json"
 	"errors"
 	"net/netip"
 	"os"
@@ -207,6 +208,22 @@ func TestPrintJSON(t *testing.T) {
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestCreatorIDIsTheSameInEveryJSON(t *testing.T) {
+	b, err := json.Marshal(ifconfig.PFSync{Syncdev: "sis2", MaxUpd: 128, Creator: 0xa1})
+	if want := `{"syncdev":"sis2","maxupd":128,"defer":false,"syncok":false,"creatorid":"000000a1"}`; err != nil || string(b) != want {
+		t.Errorf("%s, %v, want %s", b, err, want)
+	}
+	var back ifconfig.PFSync
+	if err := json.Unmarshal(b, &back); err != nil || back.Creator != 0xa1 || back.Syncdev != "sis2" {
+		t.Errorf("%+v, %v", back, err)
+	}
+	for _, bad := range []string{`{"creatorid":"a1"}`, `{"creatorid":"0000000g"}`, `{"creatorid":161}`} {
+		if err := json.Unmarshal([]byte(bad), &back); err == nil {
+			t.Errorf("%s: accepted", bad)
+		}
 	}
 }
 

@@ -93,16 +93,17 @@ func checkSyncpeer(addr netip.Addr) error {
 	return nil
 }
 
-// number reads a decimal number as OpenBSD's strtonum does, with its three complaints.
+// number reads a decimal number as OpenBSD's strtonum does, with its three complaints and
+// the range.
 func number(arg string, lo, hi int) (int, error) {
 	n, err := strconv.ParseInt(arg, 10, 64) // out of range: n is the nearest there is
 	switch {
 	case err != nil && !errors.Is(err, strconv.ErrRange):
-		return 0, errors.New("invalid")
+		return 0, fmt.Errorf("invalid (%d to %d)", lo, hi)
 	case n < int64(lo):
-		return 0, errors.New("too small")
+		return 0, fmt.Errorf("too small (%d to %d)", lo, hi)
 	case n > int64(hi):
-		return 0, errors.New("too large")
+		return 0, fmt.Errorf("too large (%d to %d)", lo, hi)
 	}
 	return int(n), nil
 }
@@ -113,11 +114,11 @@ func (c Change) Validate() error {
 	kind, err := kindOf(c.Interface)
 	switch {
 	case len(c.Interface) > maxName:
-		return fmt.Errorf("interface name '%s' too long", shown(c.Interface))
+		return fmt.Errorf("interface name '%s' too long", Shown(c.Interface))
 	case err != nil:
 		return err
-	case c.Create && c.Destroy:
-		return errors.New("destroy: contradicts create on the same line")
+	case c.Destroy && c.besideDestroy() != "":
+		return contradicts(c)
 	case kind != kindPFSync && (c.Create || c.Destroy || c.Syncdev != nil || c.Syncpeer != nil || c.MaxUpd != nil || c.Defer != nil):
 		return fmt.Errorf("%s: not a pfsync interface", c.Interface)
 	}
@@ -134,7 +135,7 @@ func (c Change) Validate() error {
 	}
 	if c.Syncdev != nil && *c.Syncdev != "" {
 		if err := checkSyncdev(*c.Syncdev); err != nil {
-			return fmt.Errorf("syncdev %s: %w", shown(*c.Syncdev), err)
+			return fmt.Errorf("syncdev %s: %w", Shown(*c.Syncdev), err)
 		}
 	}
 	if c.Syncpeer != nil && c.Syncpeer.IsValid() {
@@ -143,6 +144,26 @@ func (c Change) Validate() error {
 		}
 	}
 	return nil
+}
+
+// besideDestroy is a word of c that makes no sense for what is destroyed, or "".
+func (c Change) besideDestroy() string {
+	for _, word := range []struct {
+		name  string
+		given bool
+	}{
+		{"create", c.Create}, {"up", c.Up != nil && *c.Up}, {"down", c.Up != nil}, {"mtu", c.MTU != nil},
+		{"syncdev", c.Syncdev != nil}, {"syncpeer", c.Syncpeer != nil}, {"maxupd", c.MaxUpd != nil}, {"defer", c.Defer != nil},
+	} {
+		if word.given {
+			return word.name
+		}
+	}
+	return ""
+}
+
+func contradicts(c Change) error {
+	return fmt.Errorf("destroy: contradicts %s on the same line", c.besideDestroy())
 }
 
 // Merge adds a later command for the same interface to c: what it mentions wins.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"github.com/vishvananda/netlink/nl"
@@ -63,7 +64,9 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		_, err := fmt.Fprintln(stdout, "pfsync")
 		return err
 	case cmd.Change != nil:
-		return links.Apply(ctx, control.NewClient(), *cmd.Change)
+		daemon := control.NewClient()
+		daemon.Patience = time.Second // it may have been started a moment ago
+		return links.Apply(ctx, daemon, *cmd.Change)
 	}
 	return display(ctx, cmd.Display, stdout, stderr)
 }
@@ -81,12 +84,15 @@ func display(ctx context.Context, d ifconfig.Display, stdout, stderr io.Writer) 
 			}
 		}
 	}
-	all, daemonErr, err := interfaces(ctx)
+	all, daemonErr, err := interfaces(ctx, d.Name)
 	if err != nil {
 		return err
 	}
+	silent := daemonErr != nil && !errors.Is(daemonErr, control.ErrNotRunning)
 	picked, err := d.Select(all)
 	switch {
+	case err != nil && silent:
+		return daemonErr
 	case err != nil && d.Name == pfsync0 && daemonErr != nil:
 		fmt.Fprintf(stderr, "%v (%v)\n", err, daemonErr)
 		return errSilent
@@ -98,15 +104,16 @@ func display(ctx context.Context, d ifconfig.Display, stdout, stderr io.Writer) 
 	default:
 		err = ifconfig.Print(stdout, picked, d.Style)
 	}
-	if err == nil && daemonErr != nil && !errors.Is(daemonErr, control.ErrNotRunning) {
+	if err == nil && silent {
 		return daemonErr // what is shown lacks pfsync0
 	}
 	return err
 }
 
 // interfaces lists the kernel's interfaces with the daemon's in the place of those of the
-// same name. daemonErr tells why the daemon's are missing.
-func interfaces(ctx context.Context) (all []ifconfig.Interface, daemonErr, err error) {
+// same name. daemonErr tells why the daemon's are missing. The daemon is not asked when the
+// kernel has what is wanted.
+func interfaces(ctx context.Context, want string) (all []ifconfig.Interface, daemonErr, err error) {
 	l, err := links.Open()
 	if err != nil {
 		return nil, nil, err
@@ -116,9 +123,19 @@ func interfaces(ctx context.Context) (all []ifconfig.Interface, daemonErr, err e
 	if err != nil {
 		return nil, nil, err
 	}
+	named := func(name string) func(ifconfig.Interface) bool {
+		return func(i ifconfig.Interface) bool { return i.Name == name }
+	}
+	if want != pfsync0 && slices.ContainsFunc(all, named(want)) {
+		return all, nil, nil
+	}
 	owned, daemonErr := control.NewClient().Interfaces(ctx)
+	if daemonErr != nil && !errors.Is(daemonErr, control.ErrNotRunning) {
+		daemonErr = fmt.Errorf("%s: %w", pfsync0, daemonErr)
+		all = slices.DeleteFunc(all, named(pfsync0)) // the kernel's view of it would mislead
+	}
 	for _, o := range owned {
-		if at := slices.IndexFunc(all, func(i ifconfig.Interface) bool { return i.Name == o.Name }); at >= 0 {
+		if at := slices.IndexFunc(all, named(o.Name)); at >= 0 {
 			all[at] = o
 		} else {
 			all = append(all, o)

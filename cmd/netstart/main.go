@@ -9,10 +9,12 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 	"github.com/vishvananda/netlink/nl"
 
+	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/ifconfig/hostname"
 	"github.com/pfsync-linux/pfsync/ifconfig/links"
 	"github.com/pfsync-linux/pfsync/sync/control"
@@ -23,7 +25,7 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-const usage = "USAGE: netstart [-n] [-C dir] [interface ...]"
+const usage = "usage: netstart [-n] [-C dir] [interface ...]"
 
 // pfsync0 is the one interface that is configured without being named.
 const pfsync0 = "pfsync0"
@@ -53,11 +55,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	err := app.Run(append([]string{app.Name}, args...))
 	switch wrong, isUsage := errors.AsType[usageError](err); {
 	case isUsage && errors.Is(wrong.error, flag.ErrHelp):
-		fmt.Fprintln(stdout, usage)
-		return 0
+		n.print(usage)
 	case isUsage:
-		fmt.Fprintln(stderr, usage)
-		return 1
+		n.fail(fmt.Errorf("%w (%s)", wrong.error, usage))
 	case err != nil:
 		n.fail(err)
 	}
@@ -80,11 +80,24 @@ func (n *netstart) fail(err error) {
 	n.status = 1
 }
 
+// print prints a line that was asked for.
+func (n *netstart) print(line any) {
+	if _, err := fmt.Fprintln(n.stdout, line); err != nil {
+		n.fail(err)
+	}
+}
+
 func (n *netstart) say(format string, args ...any) {
 	fmt.Fprintf(n.stderr, "netstart: "+format+"\n", args...)
 }
 
 func (n *netstart) run(ctx context.Context, names []string) {
+	for _, name := range names {
+		if strings.HasPrefix(name, "-") { // before anything is done: it may have been meant as -n
+			n.fail(fmt.Errorf("%s: options stand before the interfaces (%s)", ifconfig.Shown(name), usage))
+			return
+		}
+	}
 	if !n.dry && os.Geteuid() != 0 {
 		n.fail(errors.New("need root privileges"))
 		return
@@ -125,7 +138,7 @@ func (n *netstart) unnamed() (names []string, err error) {
 // start configures one interface from its file: all of it or, if a line is wrong, nothing.
 func (n *netstart) start(ctx context.Context, name string) error {
 	if name == "" || strings.Contains(name, "/") {
-		return fmt.Errorf("%q: no name of an interface", name)
+		return fmt.Errorf("%s: no name of an interface", ifconfig.Shown(name))
 	}
 	path := hostname.Path(n.dir, name)
 	f, err := hostname.Open(path, !n.dry, func(text string) { fmt.Fprintln(n.stderr, text) })
@@ -139,7 +152,9 @@ func (n *netstart) start(ctx context.Context, name string) error {
 	}
 	if n.dry {
 		for _, c := range commands {
-			fmt.Fprintln(n.stdout, c)
+			if _, err := fmt.Fprintln(n.stdout, c); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
@@ -148,8 +163,11 @@ func (n *netstart) start(ctx context.Context, name string) error {
 	}
 	c := hostname.Merge(name, commands)
 	c.Create = false // a second run must find nothing wrong; what is missing is created anyway
-	if err := links.Apply(ctx, control.NewClient(), c); err != nil {
-		if len(commands) == 1 {
+	daemon := control.NewClient()
+	daemon.Patience = 5 * time.Second // at boot it is started right before
+	if err := links.Apply(ctx, daemon, c); err != nil {
+		unheard := errors.Is(err, control.ErrNotRunning) || errors.Is(err, control.ErrNoAnswer)
+		if len(commands) == 1 && !unheard {
 			return fmt.Errorf("%s:%d: %w", path, commands[0].Line, err)
 		}
 		return fmt.Errorf("%s: %w", path, err)

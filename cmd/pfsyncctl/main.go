@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
 )
@@ -25,10 +26,18 @@ type daemon interface {
 	Status(ctx context.Context) (control.Status, error)
 }
 
+const usage = "usage: pfsyncctl stats [-a] [--json] | status [--json]"
+
 // run is the program; it returns the exit status.
 func run(args []string, d daemon, stdout, stderr io.Writer) int {
 	asJSON := &cli.BoolFlag{Name: "json", Usage: "print JSON"}
-	usage := func(_ *cli.Context, err error, _ bool) error { return err } // one line, as for all errors
+	wrong := func(_ *cli.Context, err error, _ bool) error { return fmt.Errorf("%w (%s)", err, usage) }
+	alone := func(c *cli.Context) error { // what is not understood must not look as if it were
+		if c.NArg() > 0 {
+			return fmt.Errorf("%s: unexpected behind %s (%s)", ifconfig.Shown(c.Args().First()), c.Command.Name, usage)
+		}
+		return nil
+	}
 	app := &cli.App{
 		Name:            "pfsyncctl",
 		Usage:           "show what pfsyncd knows and counts",
@@ -36,11 +45,11 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 		Writer:          stdout,
 		ErrWriter:       stderr,
 		ExitErrHandler:  func(*cli.Context, error) {},
-		OnUsageError:    usage,
+		OnUsageError:    wrong,
 		Commands: []*cli.Command{
 			{
 				Name: "stats", Usage: "counters that are not zero; with -a all of them",
-				OnUsageError: usage, HideHelpCommand: true,
+				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
 				Flags: []cli.Flag{asJSON, &cli.BoolFlag{Name: "a", Usage: "also those that are zero"}},
 				Action: func(c *cli.Context) error {
 					all, err := d.Counters(c.Context)
@@ -52,7 +61,7 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 			},
 			{
 				Name: "status", Usage: "state table, creatorid, states, bulk update",
-				OnUsageError: usage, HideHelpCommand: true,
+				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
 				Flags: []cli.Flag{asJSON},
 				Action: func(c *cli.Context) error {
 					s, err := d.Status(c.Context)
@@ -65,7 +74,7 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return fmt.Errorf("%s: unknown command, choose stats or status", c.Args().First())
+				return fmt.Errorf("%s: unknown command, choose stats or status", ifconfig.Shown(c.Args().First()))
 			}
 			return cli.ShowAppHelp(c)
 		},

@@ -53,18 +53,23 @@ func TestPfsyncctl(t *testing.T) {
   "schema": 1,
   "status": {
     "table": "conntrack",
-    "creatorid": 161,
     "states": {
       "local": 3,
       "imported": 4
     },
-    "bulk": "done"
+    "bulk": "done",
+    "creatorid": "000000a1"
   }
 }
 `, ""},
 		{"stats", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
 		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose stats or status\n"},
-		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z\n"},
+		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl stats [-a] [--json] | status [--json])\n"},
+		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl stats [-a] [--json] | status [--json])\n"},
+		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (usage: pfsyncctl stats [-a] [--json] | status [--json])\n"},
+		{"status --json extra", nil, "", "pfsyncctl: extra: unexpected behind status (usage: pfsyncctl stats [-a] [--json] | status [--json])\n"},
+		{"status", control.ErrNoAnswer, "", "pfsyncctl: pfsyncd does not answer\n"},
+		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose stats or status\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(append([]string{"pfsyncctl"}, strings.Fields(c.args)...), fake{c.err}, &stdout, &stderr)

@@ -108,7 +108,7 @@ func send(t *testing.T, n *lab.NS, ifName string, frames ...[]byte) {
 	}
 }
 
-const noOthers = "packets (0 of another version, 0 malformed, 0 cut off by the capture), 0 not pfsync, 0 dropped by the kernel\n"
+const noOthers = " (0 of another version, 0 malformed, 0 cut off by the capture), 0 not pfsync, 0 dropped by the kernel\n"
 
 func TestCaptureOnEthernet(t *testing.T) {
 	a, b := labtest.NewNS(t), labtest.NewNS(t)
@@ -126,12 +126,12 @@ func TestCaptureOnEthernet(t *testing.T) {
 	received.want(t, received.stdout, " 10.9.0.1: PFSYNCv6 CLR ST creatorid: a1a1a1a1\n")
 	received.want(t, received.stdout, " 10.9.0.3: PFSYNCv6 UPD ST REQ id: 0000000000000000 creatorid: 00000000\n")
 	sent.want(t, sent.stdout, " 10.9.0.1: PFSYNCv6 CLR ST creatorid: a1a1a1a1\n")
-	sent.end(t, 0, "pfsyncdump: 1 "+noOthers)
+	sent.end(t, 0, "pfsyncdump: 1 packet"+noOthers)
 
 	if err := received.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	received.end(t, 0, "pfsyncdump: 2 "+noOthers)
+	received.end(t, 0, "pfsyncdump: 2 packets"+noOthers)
 }
 
 func TestCaptureOnTUN(t *testing.T) {
@@ -155,7 +155,7 @@ func TestCaptureOnTUN(t *testing.T) {
 	p.want(t, p.stdout, " 10.9.0.1 > 224.0.0.240: PFSYNCv6 len 44\n")
 	p.want(t, p.stdout, "    act CLR ST count 1\n")
 	p.want(t, p.stdout, "\tcreatorid: a1a1a1a1\n")
-	p.end(t, 0, "pfsyncdump: 1 "+noOthers)
+	p.end(t, 0, "pfsyncdump: 1 packet"+noOthers)
 }
 
 func TestInterfaceThatGoesAway(t *testing.T) {
@@ -164,5 +164,5 @@ func TestInterfaceThatGoesAway(t *testing.T) {
 	labtest.Run(t, n, "ip link set sis2 up")
 	p := start(t, n, "-i", "sis2")
 	labtest.Run(t, n, "ip link del sis2")
-	p.end(t, 1, "pfsyncdump: 0 "+noOthers+"pfsyncdump: sis2: the interface is down or gone\n")
+	p.end(t, 1, "pfsyncdump: sis2: the interface is down or gone; 0 packets"+noOthers)
 }

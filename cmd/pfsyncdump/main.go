@@ -12,7 +12,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second Ctrl-C kills
-	if err := app(os.Stdin, os.Stdout, os.Stderr).RunContext(ctx, os.Args); err != nil {
+	if err := app(os.Stdin, os.Stdout, os.Stderr).RunContext(ctx, append([]string{"pfsyncdump"}, separate(os.Args[1:])...)); err != nil {
 		fmt.Fprintf(os.Stderr, "pfsyncdump: %v\n", err)
 		os.Exit(1)
 	}

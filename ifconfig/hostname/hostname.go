@@ -44,6 +44,9 @@ func Merge(name string, commands []Command) ifconfig.Change {
 	return c
 }
 
+// pfsync0 is the interface that has no addresses.
+const pfsync0 = "pfsync0"
+
 // maxLine bounds a line in bytes; real ones have some dozen.
 const maxLine = 4096
 
@@ -56,15 +59,22 @@ func Parse(r io.Reader, name, path string) ([]Command, error) {
 	var commands []Command
 	in := bufio.NewScanner(r)
 	in.Buffer(nil, maxLine)
-	for line := 0; in.Scan(); {
+	line := 0
+	for in.Scan() {
 		line++
 		start, text := line, in.Text()
+		if line == 1 && hasMark(text) {
+			return nil, fmt.Errorf("%s:1: begins with a byte order mark; save the file as plain text (UTF-8 without BOM)", path)
+		}
 		if trimmed := strings.TrimLeft(text, " \t"); strings.HasPrefix(trimmed, "#") {
 			continue // a comment is not continued
 		}
 		for continued(text) && in.Scan() {
 			line++
 			text = text[:len(text)-1] + " " + strings.TrimLeft(in.Text(), " \t")
+		}
+		if in.Err() != nil {
+			break
 		}
 		cmd, err := parseLine(name, text)
 		if err != nil {
@@ -76,11 +86,21 @@ func Parse(r io.Reader, name, path string) ([]Command, error) {
 		}
 	}
 	if err := in.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return nil, fmt.Errorf("%s: a line has more than %d bytes", path, maxLine)
+		return nil, fmt.Errorf("%s:%d: more than %d bytes; put its words on several lines", path, line+1, maxLine)
 	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return commands, nil
+}
+
+// hasMark reports whether the text begins with a byte order mark, which editors of Windows write.
+func hasMark(text string) bool {
+	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} { // UTF-8, UTF-16
+		if strings.HasPrefix(text, mark) {
+			return true
+		}
+	}
+	return false
 }
 
 // continued reports whether the line's last backslash joins the next one.
@@ -100,9 +120,15 @@ func parseLine(name, text string) (Command, error) {
 		if len(words) == 1 {
 			return Command{}, nil // as on BSD
 		}
+		if name == pfsync0 {
+			return Command{}, ifconfig.NoAddress(name)
+		}
 		return Command{}, refuseAddress(name, words)
 	}
 	for _, k := range keywords {
+		if words[0] == k.name && name == pfsync0 {
+			return Command{}, ifconfig.NoAddress(name)
+		}
 		if words[0] == k.name {
 			return Command{}, fmt.Errorf("'%s' is not supported yet (%s)", k.name, strings.ReplaceAll(k.hint, "%i", name))
 		}
@@ -216,8 +242,14 @@ func split(text string) ([]string, error) {
 	return words, nil
 }
 
+// maxShown is how much of a command is echoed, in bytes.
+const maxShown = 60
+
 // printable is text as it may stand in an error.
 func printable(text string) string {
+	if len(text) > maxShown {
+		return printable(text[:maxShown]) + "..."
+	}
 	q := strconv.QuoteToASCII(text)
 	return q[1 : len(q)-1]
 }

@@ -66,7 +66,7 @@ func TestMergeMakesOneChange(t *testing.T) {
 
 func TestParseRefusesWithFileAndLine(t *testing.T) {
 	for _, test := range []struct{ iface, file, want string }{
-		{"pfsync0", "up\nsyncdev sis2\nmaxupd 300", ":3: maxupd 300: too large"},
+		{"pfsync0", "up\nsyncdev sis2\nmaxupd 300", ":3: maxupd 300: too large (0 to 255)"},
 		{"pfsync0", "up \\\nsynccdev sis2", ":1: synccdev: bad value (did you mean 'syncdev'?)"},
 		{"pfsync0", "destroy", ":1: destroy: not in a hostname.if file"},
 		{"pfsync0", "syncdev", ":1: 'syncdev' requires argument"},
@@ -88,7 +88,13 @@ func TestParseRefusesWithFileAndLine(t *testing.T) {
 		{"sis0", "rtsol", ":1: 'rtsol' is not supported yet (use sysctl net.ipv6.conf.sis0.accept_ra=1)"},
 		{"sis0", "dest 10.0.0.2", ":1: 'dest' is not supported yet (use ip address add ADDRESS peer DESTINATION dev sis0)"},
 		{"carp0", "vhid 1 pass foo", ": carp0: carp interfaces are not supported yet (use keepalived for shared addresses)"},
-		{"pfsync0", "up " + strings.Repeat("x", 5000), ": a line has more than 4096 bytes"},
+		{"pfsync0", "up " + strings.Repeat("x", 5000), ":1: more than 4096 bytes; put its words on several lines"},
+		{"pfsync0", "up\n#\ndefer \\\n" + strings.Repeat("x", 5000), ":4: more than 4096 bytes; put its words on several lines"},
+		{"pfsync0", "\ufeffup", ":1: begins with a byte order mark; save the file as plain text (UTF-8 without BOM)"},
+		{"pfsync0", "\xff\xfeu\x00p\x00", ":1: begins with a byte order mark; save the file as plain text (UTF-8 without BOM)"},
+		{"pfsync0", "up\ninet 10.0.0.1 255.255.255.0", ":2: pfsync0: SIOCAIFADDR: Operation not supported (pfsync0 takes no address; give it to the syncdev)"},
+		{"pfsync0", "dhcp", ":1: pfsync0: SIOCAIFADDR: Operation not supported (pfsync0 takes no address; give it to the syncdev)"},
+		{"pfsync0", "!" + strings.Repeat("x", 61), ":1: '!" + strings.Repeat("x", 60) + "...': commands are not supported yet (run it from your system's boot scripts)"},
 	} {
 		t.Run(test.file, func(t *testing.T) {
 			path := "/etc/hostname." + test.iface

@@ -233,5 +233,8 @@ func reason(err error) error {
 	if errors.Is(err, syscall.EINVAL) {
 		return errors.New("the interface does not take this value")
 	}
+	if errors.Is(err, syscall.EPERM) {
+		return fmt.Errorf("%w (needs root)", err)
+	}
 	return err
 }

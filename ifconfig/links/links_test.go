@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -160,7 +161,7 @@ func TestChangeRefuses(t *testing.T) {
 		{ifconfig.Change{Interface: "sis7", Up: new(true)}, "sis7: no such interface"},
 		{ifconfig.Change{Interface: "sis2", MTU: new(1 << 20), Up: new(false)}, "sis2: mtu 1048576: the interface does not take this value"},
 		{ifconfig.Change{Interface: "pfsync0", Defer: new(true)}, "pfsync0: belongs to pfsyncd"},
-		{ifconfig.Change{Interface: "sis0", MTU: new(1)}, "mtu 1: too small"},
+		{ifconfig.Change{Interface: "sis0", MTU: new(1)}, "mtu 1: too small (68 to 2147483647)"},
 	} {
 		if err := l.Change(test.change); err == nil || err.Error() != test.want {
 			t.Errorf("error %v, want %s", err, test.want)
@@ -171,6 +172,21 @@ func TestChangeRefuses(t *testing.T) {
 	}
 	if i := find(t, l, "sis2"); i.Flags&ifconfig.FlagUp == 0 {
 		t.Error("the refused change took sis2 down")
+	}
+}
+
+func TestChangesNeedRoot(t *testing.T) {
+	ns := labtest.NewNS(t)
+	labtest.Run(t, ns, "ip link add sis0 type veth peer name peer0")
+	err := ns.Do(func() error { // this thread alone becomes nobody's
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), 65534, ^uintptr(0)); errno != 0 {
+			return errno
+		}
+		defer syscall.RawSyscall(syscall.SYS_SETRESUID, ^uintptr(0), 0, ^uintptr(0))
+		return links.Apply(t.Context(), new(daemon), ifconfig.Change{Interface: "sis0", Up: new(true)})
+	})
+	if want := "sis0: up: operation not permitted (needs root)"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
 	}
 }
 

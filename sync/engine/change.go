@@ -47,7 +47,7 @@ func (e *Engine) moved(c *pfstate.Change) {
 	if i == 0 {
 		i = e.states.add(&c.State, local, e.now)
 		r := e.states.at(i)
-		r.ref, r.carrier, r.generation = c.Ref, true, e.dump.generation
+		r.ref, r.carrier, r.active, r.generation = c.Ref, true, e.now, e.dump.generation
 		e.graves.dig(r.id)
 		e.queueInsert(i)
 		return
@@ -65,7 +65,7 @@ func (e *Engine) moved(c *pfstate.Change) {
 // progress writes what the table says of a known state into its record.
 func (e *Engine) progress(i slot, c *pfstate.Change) {
 	r := e.states.at(i)
-	r.ref, r.carrier, r.absent, r.generation = c.Ref, true, false, e.dump.generation
+	r.ref, r.carrier, r.active, r.absent, r.generation = c.Ref, true, e.now, false, e.dump.generation
 	// Sequence numbers came from a peer that knows them; this table does not.
 	r.src.State, r.src.WScale = c.State.Src.State, c.State.Src.WScale
 	r.dst.State, r.dst.WScale = c.State.Dst.State, c.State.Dst.WScale
@@ -105,7 +105,7 @@ func (e *Engine) end(i slot) {
 	case !carrier:
 		e.counters.add(copiesExpired)
 	default:
-		e.graves.bury(id)
+		e.graves.bury(id, ended)
 		if !unheard {
 			e.queueDelete(id)
 		}

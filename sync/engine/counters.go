@@ -75,7 +75,7 @@ var counterTable = [numCounters]struct{ name, help string }{
 	foreignClear:     {"foreignclear", "requests of a peer to clear our own states ignored"},
 	skippedSections:  {"skipped", "sections of an unknown action stepped over"},
 	duplicateFlow:    {"duplicate", "states refused for a connection known under another id"},
-	buried:           {"buried", "states refused because they ended here a moment ago"},
+	buried:           {"buried", "states refused because they ended a moment ago"},
 	neverSynced:      {"neversynced", "states of protocols that are never installed refused"},
 	requestsLimited:  {"reqlimited", "update requests not repeated within a second"},
 	requestsLost:     {"reqlost", "update requests not made because too many were outstanding"},

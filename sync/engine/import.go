@@ -7,18 +7,20 @@ import (
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
-// importState takes over a state that a peer made. It reports whether it did.
-func (e *Engine) importState(s *pfstate.State) bool {
+// importState takes over a state that a peer made, told by an insert or by an
+// update. It reports whether it did.
+func (e *Engine) importState(a wire.Action, s *pfstate.State) bool {
 	acknowledge := s.Flags&pfstate.FlagAck != 0
 	s.Flags &^= pfstate.FlagAck
 	switch {
 	case !installable(s):
 		e.counters.add(neverSynced)
 		return false
-	case e.graves.holds(s.ID):
+	case e.graves.of(s.ID) == ended, e.graves.of(s.ID) == deleted && a != wire.ActIns:
 		e.counters.add(buried)
 		return false
 	}
+	e.graves.dig(s.ID)
 	var twin slot
 	if i := e.find(s); i != 0 {
 		switch e.states.judge(i, s) {
@@ -102,8 +104,8 @@ func (e *Engine) adopt(i slot, s *pfstate.State) {
 func (e *Engine) known(i slot, s *pfstate.State) {
 	r := e.states.at(i)
 	if !r.shadow && r.flow() != flowOf(s) {
-		e.removeFor(i)
-		e.importState(s)
+		e.removeFor(r.id, i)
+		e.importState(wire.ActIns, s)
 		return
 	}
 	r.claimed = true

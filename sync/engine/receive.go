@@ -123,7 +123,7 @@ func (e *Engine) receiveIns(s wire.Section) {
 			e.known(i, state)
 			return
 		}
-		e.importState(state)
+		e.importState(wire.ActIns, state)
 	})
 }
 
@@ -134,7 +134,7 @@ func (e *Engine) receiveUpd(s wire.Section) {
 			e.known(i, state)
 			return
 		}
-		if !e.importState(state) {
+		if !e.importState(wire.ActUpd, state) {
 			e.counters.add(badState)
 		}
 	})
@@ -151,9 +151,11 @@ func (e *Engine) receiveUpdC(s wire.Section) {
 		i := e.states.byID[u.ID]
 		switch {
 		case i != 0:
-			e.states.at(i).carrier = false
+			if r := e.states.at(i); r.behind(u) || e.now-r.active > fastBound {
+				r.carrier = false // the peer has seen traffic; else it only answers a stale message
+			}
 			e.merge(i, u, 0)
-		case !e.graves.holds(u.ID):
+		case e.graves.of(u.ID) == noGrave:
 			e.request(u.ID)
 		}
 	}
@@ -173,16 +175,20 @@ func (e *Engine) receiveUpdReq(s wire.Section) {
 }
 
 func (e *Engine) receiveDelC(s wire.Section) {
-	e.eachID(s, func(_ pfstate.ID, i slot) { e.removeFor(i) })
+	e.eachID(s, e.removeFor)
 }
 
 // receiveDel uses only the id of the full state, as OpenBSD does.
 func (e *Engine) receiveDel(s wire.Section) {
-	e.eachState(s, func(state *pfstate.State) { e.removeFor(e.states.byID[state.ID]) })
+	e.eachState(s, func(state *pfstate.State) { e.removeFor(state.ID, e.states.byID[state.ID]) })
 }
 
-// removeFor removes the state in i because a peer says so.
-func (e *Engine) removeFor(i slot) {
+// removeFor removes the state id, in slot i if it is known, because a peer says so.
+// Of an unknown one a third firewall may be telling right now.
+func (e *Engine) removeFor(id pfstate.ID, i slot) {
+	if e.graves.of(id) == noGrave {
+		e.graves.bury(id, deleted)
+	}
 	if i == 0 {
 		e.counters.add(badState)
 		return
@@ -207,7 +213,7 @@ func (e *Engine) receiveClr(s wire.Section) {
 		}
 		e.states.all(func(i slot, r *record) {
 			if r.id.Creator == c.Creator && e.boundTo(i, c.IfName) {
-				e.removeFor(i)
+				e.removeFor(r.id, i)
 			}
 		})
 	}

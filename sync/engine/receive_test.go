@@ -416,3 +416,41 @@ func TestExpiryDuringACutIsNotTold(t *testing.T) {
 		r.expect("UPD_REQ 0000000000000000/00000000", "DEL_C 0000000000000002/aaaaaaaa", "DEL_C 0000000000000003/aaaaaaaa")
 	})
 }
+
+// In a bulk update of a third firewall there may be what its owner has just ended.
+func TestUpdatesDoNotReviveWhatItsOwnerEnded(t *testing.T) {
+	within(t, func(r *rig) {
+		s := tcp(them, 1, estab, estab)
+		r.deliver(func(w *wire.Writer) { w.State(wire.ActIns, &s); w.ID(wire.ActDelC, s.ID) })
+		r.deliver(func(w *wire.Writer) { w.ID(wire.ActDelC, s.ID) })
+		r.forget()
+		r.deliver(func(w *wire.Writer) { w.State(wire.ActUpd, &s); w.UpdC(upd(s)) })
+		r.wrote()
+		r.expect()
+		r.counted("buried=1")
+		r.deliver(func(w *wire.Writer) { w.State(wire.ActIns, &s) }) // its owner uses the id again
+		r.wrote("insert 0000000000000001/bbbbbbbb 4:4")
+	})
+}
+
+// A peer's answer to a message that was overtaken is no sign of traffic there:
+// the end of the state is ours to tell.
+func TestStaleAnswerDoesNotTakeTheStateOver(t *testing.T) {
+	within(t, func(r *rig) {
+		s := tcp(us, 1, estab, estab)
+		r.table(created(s))
+		r.deliver(func(w *wire.Writer) { w.UpdC(upd(s)) })
+		r.forget()
+		r.table(deleted(s))
+		r.expect("DEL_C 0000000000000001/aaaaaaaa")
+	})
+	within(t, func(r *rig) { // long after: its traffic goes there now
+		s := tcp(us, 1, estab, estab)
+		r.table(created(s))
+		time.Sleep(time.Minute)
+		r.deliver(func(w *wire.Writer) { w.UpdC(upd(s)) })
+		r.forget()
+		r.table(expired(s))
+		r.expect()
+	})
+}

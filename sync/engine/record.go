@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
 // origin tells how a state came to be known here.
@@ -47,6 +48,7 @@ type record struct {
 	learnt   time.Duration // when lifetime was learnt
 	lifetime time.Duration // left at that moment
 	heard    time.Duration // last pfsync message for this state, 0 never
+	active   time.Duration // last sign of traffic here
 
 	ref        uint32 // the table's name of the entry
 	generation uint32 // of the dump that saw it last
@@ -139,6 +141,11 @@ func flowOf(s *pfstate.State) flow {
 // learn takes over the lifetime of s.
 func (r *record) learn(s *pfstate.State, now time.Duration) {
 	r.learnt, r.lifetime, r.unsure = now, s.Expire, false
+}
+
+// behind tells that u has progress that r has not.
+func (r *record) behind(u *wire.UpdC) bool {
+	return u.Src.State > r.src.State || u.Dst.State > r.dst.State
 }
 
 // closed tells that both sides of a TCP connection have ended.

@@ -32,6 +32,7 @@ type pair struct {
 	t    *testing.T
 	hub  *linktest.Hub
 	a, b *firewall
+	join func(creator uint32, addr netip.Addr) *firewall // one more on the wire
 	end  func()
 }
 
@@ -73,7 +74,7 @@ func startPair(t *testing.T, seed uint64, n int) *pair {
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	p := &pair{t: t, hub: linktest.NewHub(seed)}
-	side := func(creator uint32, addr netip.Addr) *firewall {
+	p.join = func(creator uint32, addr netip.Addr) *firewall {
 		f := &firewall{table: memory.New(memory.Config{Creator: creator}), port: p.hub.Port(addr), flows: make(map[int]pfstate.State)}
 		f.eng = engine.New(engine.Config{Creator: creator, Log: slog.New(slog.DiscardHandler)}, f.table, f.port, noTap{})
 		running.Go(func() { f.table.Run(ctx) })
@@ -85,7 +86,7 @@ func startPair(t *testing.T, seed uint64, n int) *pair {
 		running.Go(func() { f.eng.Run(ctx) })
 		return f
 	}
-	p.a, p.b = side(us, ourAddr), side(them, theirAddr)
+	p.a, p.b = p.join(us, ourAddr), p.join(them, theirAddr)
 	running.Go(func() { p.hub.Run(ctx) })
 	p.end = func() { stop(); running.Wait() }
 	return p
@@ -239,6 +240,28 @@ func TestPairAfterACut(t *testing.T) {
 		p.a.port.SetUp(true)
 		p.b.port.SetUp(true)
 		time.Sleep(5 * time.Second)
+		p.equal()
+	})
+}
+
+// A third firewall that joins late has everything too, and its own is everywhere.
+func TestThreeFirewalls(t *testing.T) {
+	simulate(t, func(p *pair, r *rand.Rand) {
+		p.churn(r, 500, true)
+		time.Sleep(2 * time.Second)
+		c := p.join(0xcccccccc, netip.MustParseAddr("192.168.254.252"))
+		up := engine.DefaultSettings()
+		up.Up = true
+		if err := c.eng.Configure(up); err != nil {
+			p.t.Fatal(err)
+		}
+		for range 500 {
+			p.churn(r, 1, true)
+			c.traffic(r, 2000+r.IntN(200), true)
+		}
+		time.Sleep(10 * time.Second)
+		p.equal()
+		p.b = c
 		p.equal()
 	})
 }

@@ -4,12 +4,15 @@ package clitest
 
 import (
 	"fmt"
+	"net"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/sync/control/controltest"
 	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
@@ -18,6 +21,8 @@ import (
 // testscript's commands the scripts have:
 //
 //	daemon         start a pfsyncd made of memory
+//	daemon-late    the same, a moment later
+//	daemon-hangs   start one that listens and answers nothing
 //	daemon-shows   print what it has of pfsync0, and how often it was changed
 //	fw PROG...     run a program in the namespace
 //	owner UID F    give a file to a user
@@ -49,6 +54,26 @@ func commands(t *testing.T) map[string]func(ts *testscript.TestScript, neg bool,
 					t.Error(err)
 				}
 			})
+		},
+		"daemon-late": func(ts *testscript.TestScript, _ bool, _ []string) {
+			started := make(chan func() error, 1)
+			time.AfterFunc(300*time.Millisecond, func() {
+				stop, err := controltest.Serve(ns, node)
+				if err != nil {
+					stop = func() error { return err }
+				}
+				started <- stop
+			})
+			ts.Defer(func() {
+				if err := (<-started)(); err != nil {
+					t.Error(err)
+				}
+			})
+		},
+		"daemon-hangs": func(ts *testscript.TestScript, _ bool, _ []string) {
+			var l net.Listener
+			ts.Check(ns.Do(func() (err error) { l, err = control.Listen(); return err }))
+			ts.Defer(func() { l.Close() })
 		},
 		"daemon-shows": func(ts *testscript.TestScript, _ bool, _ []string) {
 			list, err := node.Interfaces()

@@ -92,5 +92,5 @@ func ExamplePrinter() {
 	fmt.Println(p.Counts())
 	// Output:
 	// 12:01:30.000102 10.9.0.3: PFSYNCv6 UPD ST REQ id: 0000000000000000 creatorid: 00000000
-	// 1 packets (0 of another version, 0 malformed, 0 cut off by the capture), 0 not pfsync
+	// 1 packet (0 of another version, 0 malformed, 0 cut off by the capture), 0 not pfsync
 }

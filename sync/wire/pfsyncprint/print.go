@@ -24,8 +24,12 @@ type Counts struct {
 }
 
 func (c Counts) String() string {
-	return fmt.Sprintf("%d packets (%d of another version, %d malformed, %d cut off by the capture), %d not pfsync",
-		c.Packets, c.OtherVersion, c.Malformed, c.Cut, c.NotPFSync)
+	s := "s"
+	if c.Packets == 1 {
+		s = ""
+	}
+	return fmt.Sprintf("%d packet%s (%d of another version, %d malformed, %d cut off by the capture), %d not pfsync",
+		c.Packets, s, c.OtherVersion, c.Malformed, c.Cut, c.NotPFSync)
 }
 
 // Printer prints frames. It is not safe for concurrent use.
