@@ -61,6 +61,7 @@ func (k WriteKind) String() string {
 type Write struct {
 	Kind   WriteKind
 	Notify bool   // report Applied
+	Renew  bool   // WriteUpdate: the progress is no news and may be old; set the time to live alone
 	Ref    uint32 // as in Change; 0: unknown
 	State  State
 }

@@ -122,7 +122,7 @@ func (d *Device) drain(ctx context.Context) error {
 				return err
 			}
 			continue
-		case errors.Is(err, unix.EBADFD): // deleted: follow tells
+		case err != nil && (errors.Is(err, unix.EBADFD) || d.gone()): // deleted: follow tells
 			return nil
 		case err != nil:
 			return err
@@ -131,6 +131,16 @@ func (d *Device) drain(ctx context.Context) error {
 		d.counters.discardedBytes.Add(uint64(n))
 	}
 	return nil
+}
+
+// gone asks whether the device has been deleted: a read may fail in several ways then.
+func (d *Device) gone() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.look()
+	}
+	return d.status.Gone
 }
 
 func (d *Device) follow(ctx context.Context, changes <-chan ifwatch.Event) {

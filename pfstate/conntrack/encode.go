@@ -44,7 +44,7 @@ func appendUpdate(b []byte, seq uint32, im *image, status bool) ([]byte, error) 
 	}
 	b, mark := begin(b, msgNew, 0, seq, &im.orig)
 	b = appendNamed(b, ctaTupleOrig, &im.orig, &im.reply)
-	if status {
+	if status && !im.renew {
 		b = nfattr.AppendUint32(b, ctaStatus, im.status)
 	}
 	return nfattr.EndMessage(im.appendProgress(b), mark), nil
@@ -116,13 +116,24 @@ func appendTuple(b []byte, typ uint16, t, other *tuple) []byte {
 // appendProgress appends what an update may change.
 func (im *image) appendProgress(b []byte) []byte {
 	b = nfattr.AppendUint32(b, ctaTimeout, im.timeout)
-	switch im.orig.proto {
-	case unix.IPPROTO_TCP:
+	switch {
+	case im.orig.proto == unix.IPPROTO_TCP && im.renew:
+		b = appendLiberal(b)
+	case im.orig.proto == unix.IPPROTO_TCP:
 		b = im.tcp.append(b)
-	case unix.IPPROTO_SCTP:
+	case im.orig.proto == unix.IPPROTO_SCTP && !im.renew:
 		b = im.sctp.append(b)
 	}
 	return b
+}
+
+// appendLiberal changes nothing of a TCP entry but that its windows are not checked.
+func appendLiberal(b []byte) []byte {
+	b, outer := nfattr.Begin(b, ctaProtoInfo)
+	b, inner := nfattr.Begin(b, protoInfoTCP)
+	b = nfattr.AppendUint16(b, tcpInfoFlagsOrig, uint16(tcpFlagLiberal)<<8|tcpFlagLiberal) // flags, then mask
+	b = nfattr.AppendUint16(b, tcpInfoFlagsReply, uint16(tcpFlagLiberal)<<8|tcpFlagLiberal)
+	return nfattr.End(nfattr.End(b, inner), outer)
 }
 
 func (p *tcpInfo) append(b []byte) []byte {

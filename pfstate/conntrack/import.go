@@ -15,6 +15,7 @@ type image struct {
 	timeout     uint32 // seconds
 	tcp         tcpInfo
 	sctp        sctpInfo
+	renew       bool // leave the progress as it is
 }
 
 // tuples reads the names of the entry out of a state.

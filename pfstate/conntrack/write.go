@@ -127,6 +127,7 @@ func (t *Table) enqueue(ctx context.Context, w *pfstate.Write) error {
 	var err error
 	if w.Kind == pfstate.WriteInsert || w.Kind == pfstate.WriteUpdate {
 		err = t.fill(&im, &w.State)
+		im.renew = w.Renew && w.Kind == pfstate.WriteUpdate
 	} else {
 		err = im.tuples(&w.State)
 	}

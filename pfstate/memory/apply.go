@@ -47,6 +47,11 @@ func (t *Table) order(w *pfstate.Write, now time.Time) error {
 		if e == nil {
 			return pfstate.ErrNoState
 		}
+		if w.Renew {
+			kept := e.state
+			kept.Expire = w.State.Expire
+			return t.update(e, e.reply, &kept, now)
+		}
 		return t.update(e, reply, &w.State, now)
 	case pfstate.WriteDelete:
 		if e != nil && (w.Ref == 0 || w.Ref == e.ref) {

@@ -29,6 +29,7 @@ func Cases() []Case {
 		{"TrafficIsReportedInOrder", trafficIsReported},
 		{"InsertOfAnExistingUpdatesIt", insertUpdates},
 		{"UpdateOfNothingIsRefused", updateOfNothing},
+		{"RenewalLeavesTheProgress", renewal},
 		{"DeleteOfNothingIsNoError", deleteOfNothing},
 		{"DeleteSparesASuccessor", deleteSparesSuccessor},
 		{"DeletesLeaveTheRest", deletesLeaveTheRest},
@@ -330,6 +331,25 @@ func zones(t *testing.T, f Fixture) {
 	}
 	if h.Probe(s) != nil {
 		t.Error("another zone's state was deleted")
+	}
+}
+
+// renewal brings an old word of a state whose traffic has moved on.
+func renewal(t *testing.T, f Fixture) {
+	h := Start(t, f.Table)
+	for _, s := range []pfstate.State{TCP(1), UDP(1)} {
+		h.Apply(pfstate.WriteInsert, s, 0)
+		old := s
+		old.Src.State, old.Dst.State = pfstate.Single, pfstate.NoTraffic
+		if s.Proto == pfstate.ProtoTCP {
+			old.Src.State, old.Dst.State = pfstate.TCPSynSent, pfstate.TCPClosed
+		}
+		old.Timeout = pfstate.TimeoutOf(s.Proto, old.Src.State, old.Dst.State)
+		old.Expire = s.Expire + time.Hour
+		h.Write(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true, Notify: true, State: old})
+		h.Want(pfstate.Applied)
+		s.Expire = old.Expire
+		h.there(s)
 	}
 }
 

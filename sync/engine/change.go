@@ -162,13 +162,13 @@ func (e *Engine) refused(c *pfstate.Change) {
 	}
 }
 
-// writeState orders the table to bring the state in i to what the record says.
-func (e *Engine) writeState(kind pfstate.WriteKind, i slot, notify bool) {
+// writeState gives the table the order w for the state in i, as the record has it.
+func (e *Engine) writeState(w pfstate.Write, i slot) {
 	r := e.states.at(i)
-	if r.shadow || r.absent && kind != pfstate.WriteInsert {
+	if r.shadow || r.absent && w.Kind != pfstate.WriteInsert {
 		return
 	}
-	w := pfstate.Write{Kind: kind, Notify: notify, Ref: r.ref}
+	w.Ref = r.ref
 	e.states.state(i, e.now, &w.State)
 	e.write(w)
 }

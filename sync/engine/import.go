@@ -50,7 +50,7 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State) bool {
 		e.enqueue(i, queueAck) // the table has the connection already
 		e.push = true
 	}
-	e.writeState(pfstate.WriteInsert, i, acknowledge)
+	e.writeState(pfstate.Write{Kind: pfstate.WriteInsert, Notify: acknowledge}, i)
 	return true
 }
 

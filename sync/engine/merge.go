@@ -14,6 +14,9 @@ import (
 func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 	r := e.states.at(i)
 	r.heard = e.now
+	// Traffic may have moved the table's entry on, the event of it on its way to us:
+	// what is no news must not set it back.
+	news := r.behind(u)
 	isStale := staleOther
 	if r.proto == pfstate.ProtoTCP {
 		isStale = staleTCP
@@ -35,7 +38,7 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 			r.timeout, expire = pfstate.TimeoutOf(r.proto, r.src.State, r.dst.State), 0
 		}
 		r.learnt, r.lifetime, r.unsure = e.now, expire, expire == 0
-		e.writeState(pfstate.WriteUpdate, i, false)
+		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: !news}, i)
 	}
 	if staleSides > 0 {
 		e.counters.add(stale)

@@ -151,7 +151,7 @@ func (e *Engine) receiveUpdC(s wire.Section) {
 		i := e.states.byID[u.ID]
 		switch {
 		case i != 0:
-			if r := e.states.at(i); r.behind(u) || e.now-r.active > fastBound {
+			if r := e.states.at(i); r.behind(u) || !r.justActive(e.now) {
 				r.carrier = false // the peer has seen traffic; else it only answers a stale message
 			}
 			e.merge(i, u, 0)
@@ -194,7 +194,7 @@ func (e *Engine) removeFor(id pfstate.ID, i slot) {
 		return
 	}
 	e.states.untwin(i) // the connection lives as long as one of its states does
-	e.writeState(pfstate.WriteDelete, i, false)
+	e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
 	e.forget(i)
 }
 

@@ -454,3 +454,23 @@ func TestStaleAnswerDoesNotTakeTheStateOver(t *testing.T) {
 		r.expect()
 	})
 }
+
+// An older word of a peer must not set back what traffic is moving on: the event
+// of it may be on its way to us.
+func TestOldNewsDoNotSetTheEntryBack(t *testing.T) {
+	within(t, func(r *rig) {
+		s := udp(us, 1, pfstate.Multiple, pfstate.Single)
+		further := udp(us, 1, pfstate.Multiple, pfstate.Multiple)
+		r.table(created(s))
+		for _, c := range []struct {
+			said  pfstate.State
+			renew bool
+		}{{s, true}, {further, false}, {further, true}} {
+			r.deliver(func(w *wire.Writer) { w.UpdC(upd(c.said)) })
+			writes := r.ordered()
+			if len(writes) != 1 || writes[0].Kind != pfstate.WriteUpdate || writes[0].Renew != c.renew {
+				t.Errorf("orders %+v, want an update with renew %v", writes, c.renew)
+			}
+		}
+	})
+}

@@ -48,7 +48,7 @@ type record struct {
 	learnt   time.Duration // when lifetime was learnt
 	lifetime time.Duration // left at that moment
 	heard    time.Duration // last pfsync message for this state, 0 never
-	active   time.Duration // last sign of traffic here
+	active   time.Duration // last sign of traffic here, 0 never
 
 	ref        uint32 // the table's name of the entry
 	generation uint32 // of the dump that saw it last
@@ -146,6 +146,11 @@ func (r *record) learn(s *pfstate.State, now time.Duration) {
 // behind tells that u has progress that r has not.
 func (r *record) behind(u *wire.UpdC) bool {
 	return u.Src.State > r.src.State || u.Dst.State > r.dst.State
+}
+
+// justActive tells that traffic has moved the state here a moment ago.
+func (r *record) justActive(now time.Duration) bool {
+	return r.active != 0 && now-r.active < fastBound
 }
 
 // closed tells that both sides of a TCP connection have ended.

@@ -72,5 +72,5 @@ func (e *Engine) askAfter(i slot) {
 		}
 		return
 	}
-	e.writeState(pfstate.WriteProbe, i, false)
+	e.writeState(pfstate.Write{Kind: pfstate.WriteProbe}, i)
 }
