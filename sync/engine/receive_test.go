@@ -474,3 +474,18 @@ func TestOldNewsDoNotSetTheEntryBack(t *testing.T) {
 		}
 	})
 }
+
+// The answer to an ICMP query is seen in nothing but the timeout.
+func TestProgressOfICMP(t *testing.T) {
+	within(t, func(r *rig) {
+		s := udp(them, 1, 0, 0)
+		s.Proto, s.Timeout = pfstate.ProtoICMP, pfstate.ICMPFirstPacket
+		r.deliver(func(w *wire.Writer) { w.State(wire.ActIns, &s) })
+		r.forget()
+		s.Timeout = pfstate.ICMPErrorReply
+		r.deliver(func(w *wire.Writer) { w.UpdC(upd(s)) })
+		if writes := r.ordered(); len(writes) != 1 || writes[0].Renew || writes[0].State.Timeout != pfstate.ICMPErrorReply {
+			t.Errorf("orders %+v, want an update of the progress", writes)
+		}
+	})
+}

@@ -143,9 +143,11 @@ func (r *record) learn(s *pfstate.State, now time.Duration) {
 	r.learnt, r.lifetime, r.unsure = now, s.Expire, false
 }
 
-// behind tells that u has progress that r has not.
+// behind tells that u has progress that r has not. That of ICMP is its timeout:
+// its peers have no states in pf.
 func (r *record) behind(u *wire.UpdC) bool {
-	return u.Src.State > r.src.State || u.Dst.State > r.dst.State
+	icmp := r.proto == pfstate.ProtoICMP || r.proto == pfstate.ProtoICMPv6
+	return u.Src.State > r.src.State || u.Dst.State > r.dst.State || icmp && u.Timeout > r.timeout
 }
 
 // justActive tells that traffic has moved the state here a moment ago.
