@@ -11,12 +11,10 @@ func (e *Engine) changed(c *pfstate.Change) {
 	switch c.Kind {
 	case pfstate.Created, pfstate.Updated:
 		e.moved(c)
-	case pfstate.Deleted:
+	case pfstate.Deleted, pfstate.Absent:
 		e.ended(c)
 	case pfstate.Seen:
 		e.seen(c)
-	case pfstate.Absent:
-		e.ended(c)
 	case pfstate.DumpEnd:
 		e.dumpEnded(c.Err)
 	case pfstate.Overrun:
@@ -101,14 +99,13 @@ func (e *Engine) end(i slot) {
 		e.end(twin)
 	}
 	e.forget(i)
-	switch {
-	case !carrier:
+	if !carrier {
 		e.counters.add(copiesExpired)
-	default:
-		e.graves.bury(id, ended)
-		if !unheard {
-			e.queueDelete(id)
-		}
+		return
+	}
+	e.graves.bury(id, ended)
+	if !unheard {
+		e.queueDelete(id)
 	}
 }
 

@@ -94,13 +94,11 @@ func (e *Engine) dumpEnded(err error) {
 	case err != nil:
 		e.log.Warn("state table was not read to its end, reading it anew", "err", err)
 		e.dump.again = true
+	case e.dump.complete:
+		e.sweepGone()
 	default:
-		if e.dump.complete {
-			e.sweepGone()
-		}
-		first := !e.dump.complete
 		e.dump.complete = true
-		if first && e.bulk.state == bulkIdle {
+		if e.bulk.state == bulkIdle {
 			e.offer()
 		}
 	}

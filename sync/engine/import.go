@@ -1,8 +1,6 @@
 package engine
 
 import (
-	"net/netip"
-
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
@@ -131,7 +129,7 @@ func installable(s *pfstate.State) bool {
 	}
 	for _, k := range []*pfstate.Key{&s.Wire, &s.Stack} {
 		for _, a := range k.Addr {
-			if !a.IsValid() || a.IsLoopback() || a.IsUnspecified() || a == netip.IPv4Unspecified() {
+			if !a.IsValid() || a.IsLoopback() || a.IsUnspecified() {
 				return false
 			}
 		}

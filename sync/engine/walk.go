@@ -11,7 +11,7 @@ type walk struct {
 	started bool // BUS start is out
 	again   bool // asked for once more meanwhile
 	next    slot
-	end     slot
+	end     slot // of the states there were at the start
 }
 
 func (e *Engine) walking() bool { return e.serving.active && e.running() && e.dump.complete }
@@ -24,14 +24,14 @@ func (e *Engine) serveBulk() {
 		return
 	}
 	e.counters.add(bulkServed)
-	e.serving = walk{active: true, next: 1, end: e.states.size}
+	e.serving = walk{active: true, next: 1}
 	e.log.Info("bulk update asked for by a peer", "states", len(e.states.byID))
 }
 
 // walkOn sends the next packets of the bulk update.
 func (e *Engine) walkOn() {
 	w := &e.serving
-	if !w.active || !e.linkState.Up || !e.dump.complete {
+	if !e.walking() {
 		return
 	}
 	e.out.begin(e.maxPayload())
