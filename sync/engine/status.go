@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"net/netip"
+	"time"
+
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/link"
 )
@@ -16,6 +19,19 @@ type Status struct {
 	Queued   int    // messages waiting
 	Peers    int    // heard within ten minutes
 	SendErr  error  // why packets are being lost; nil: they leave
+	PeerList []PeerStatus
+}
+
+// PeerStatus is what is known of another firewall.
+type PeerStatus struct {
+	Addr     netip.Addr
+	Creator  uint32        // its host id, 0: not told
+	Kind     string        // linux, openbsd, or what it sends that is not understood: "version 5"
+	State    string        // up, stale (quiet for a while) or dead
+	Age      time.Duration // since its last packet
+	States   int           // it answers for, as far as known here
+	Sync     string        // yes, no, or unknown: a BSD does not tell
+	Problems []string      // what is wrong, each a short sentence: "does not hear us"
 }
 
 // Status returns the state of things.

@@ -19,7 +19,7 @@
 //	|                 more sections                                 |
 //
 // All numbers are big-endian. Bytes behind the header's length are no part of
-// the packet; see Trailer. Messages that are longer than known are read by their
+// the packet; see Trailer and Behind. Messages that are longer than known are read by their
 // known prefix, sections of unknown messages are stepped over (Section.Skipped).
 //
 // To read a packet, loop over ParseHeader, NextSection and, for each message, the

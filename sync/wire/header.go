@@ -40,10 +40,10 @@ func ParseHeader(b []byte) (h Header, rest []byte, err error) {
 	return h, b[HeaderLen:h.Len], nil
 }
 
-// Trailer returns the bytes behind the length that the header of packet b states:
+// Behind returns the bytes behind the length that the header of packet b states:
 // invisible to BSD receivers, empty in BSD's packets. It is nil when there are
 // none or ParseHeader refuses b.
-func Trailer(b []byte) []byte {
+func Behind(b []byte) []byte {
 	h, _, err := ParseHeader(b)
 	if err != nil || int(h.Len) == len(b) {
 		return nil

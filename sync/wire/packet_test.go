@@ -56,7 +56,7 @@ func TestParseHeader(t *testing.T) {
 			if got := hex.EncodeToString(rest); got != c.rest {
 				t.Errorf("rest %s, want %s", got, c.rest)
 			}
-			if got := hex.EncodeToString(wire.Trailer(b)); got != c.trailer {
+			if got := hex.EncodeToString(wire.Behind(b)); got != c.trailer {
 				t.Errorf("trailer %s, want %s", got, c.trailer)
 			}
 			if len(b) >= wire.HeaderLen && h.Version != b[0] {

@@ -82,7 +82,7 @@ func FuzzPacket(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		wire.Trailer(b)
+		wire.Behind(b)
 		var w wire.Writer
 		once, err := reencode(&w, b)
 		if err != nil {

@@ -114,7 +114,7 @@ func (p *Printer) packet(at time.Time, d datagram) {
 		return
 	}
 	p.sections(rest, cut)
-	if trailer := wire.Trailer(d.payload); trailer != nil && p.verbose > 0 {
+	if trailer := wire.Behind(d.payload); trailer != nil && p.verbose > 0 {
 		fmt.Fprintf(&p.buf, "    %d bytes behind the packet\n", len(trailer))
 	}
 }

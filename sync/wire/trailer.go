@@ -1,0 +1,121 @@
+package wire
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Trailer is what a Linux sender puts behind the length that the header states.
+// Every BSD overlooks it (tried on OpenBSD 8.0 and FreeBSD 13.0). Its layout is in
+// the package comment.
+type Trailer struct {
+	Flags TrailerFlags
+	Epoch uint64 // random, of the sender's start; not 0
+	Seq   uint64 // of the packet within the epoch, from 1 on
+	Attrs []byte // for NextAttr
+}
+
+// TrailerFlags say how the messages of the packet are meant.
+type TrailerFlags uint8
+
+// FlagAnswer: the states told in this packet are somebody else's, as the sender
+// knows them; it does not answer for them.
+const FlagAnswer TrailerFlags = 1
+
+// Sizes in bytes, and constants of the trailer's layout.
+const (
+	TrailerMagic   = 0x70664c78 // "pfLx"
+	TrailerVersion = 1
+	TrailerLen     = 24 // without attributes
+	AttrLen        = 4  // of an attribute without a body
+
+	HelloLen    = 8
+	HeardLen    = 16
+	DigestLen   = 16
+	OldestLen   = 8
+	ResendLen   = 12 // a range, behind the epoch
+	EpochLen    = 8
+	DigestsLen  = 4 // what precedes the sums of Digests
+	SumLen      = 8
+	BucketLen   = 2
+	ListLen     = 4 // what precedes the entries of List
+	ListedLen   = 20
+	SameLen     = EpochLen + Buckets/8
+	AuthLen     = 4 + MACLen
+	MACLen      = 16
+	trailerHead = 8 // magic, version, flags, length
+)
+
+// ErrNoTrailer: the bytes are none of ours, the packet is a BSD's.
+var ErrNoTrailer = errors.New("no trailer")
+
+// ParseTrailer reads what Behind gives. Nothing, or another magic, is
+// ErrNoTrailer; another version is ErrVersion; a length that does not fit is
+// ErrLength. Attrs shares b's memory.
+func ParseTrailer(b []byte) (t Trailer, err error) {
+	if len(b) < trailerHead || binary.BigEndian.Uint32(b) != TrailerMagic {
+		return t, ErrNoTrailer
+	}
+	if v := b[4]; v != TrailerVersion {
+		return t, fmt.Errorf("trailer: %w: %d instead of %d", ErrVersion, v, TrailerVersion)
+	}
+	n := int(binary.BigEndian.Uint16(b[6:]))
+	if n < TrailerLen || n != len(b) {
+		return t, fmt.Errorf("trailer: %w: says %d bytes of %d", ErrLength, n, len(b))
+	}
+	t = Trailer{
+		Flags: TrailerFlags(b[5]), Epoch: binary.BigEndian.Uint64(b[8:]), Seq: binary.BigEndian.Uint64(b[16:]),
+		Attrs: b[TrailerLen:],
+	}
+	if t.Epoch == 0 || t.Seq == 0 {
+		return t, fmt.Errorf("trailer: %w: epoch %x, sequence %d", ErrValue, t.Epoch, t.Seq)
+	}
+	return t, nil
+}
+
+// AttrType tells what an attribute is. Receivers step over those they do not know.
+type AttrType uint8
+
+const (
+	AttrHello      AttrType = 1  // who the sender is
+	AttrHeard      AttrType = 2  // whom the sender hears, and how far
+	AttrDigest     AttrType = 3  // of all states that the sender answers for
+	AttrOldest     AttrType = 4  // the first packet that the sender can still repeat
+	AttrResend     AttrType = 5  // packets that are missing
+	AttrAskDigests AttrType = 6  // the digest of each bucket is wanted
+	AttrDigests    AttrType = 7  // digests of buckets
+	AttrAskList    AttrType = 8  // what is in these buckets is wanted
+	AttrList       AttrType = 9  // what is in a bucket
+	AttrAsk        AttrType = 10 // these states are wanted, or their deletion
+	AttrHave       AttrType = 11 // as Digests, of own states found in the table after a restart
+	AttrSame       AttrType = 12 // these buckets of Have are as we know them
+	AttrAuth       AttrType = 13 // authentication code; behind all others
+)
+
+var attrNames = map[AttrType]string{
+	AttrHello: "hello", AttrHeard: "heard", AttrDigest: "digest", AttrOldest: "oldest", AttrResend: "resend",
+	AttrAskDigests: "ask digests", AttrDigests: "digests", AttrAskList: "ask list", AttrList: "list", AttrAsk: "ask",
+	AttrHave: "have", AttrSame: "same", AttrAuth: "auth",
+}
+
+func (a AttrType) String() string {
+	if name := attrNames[a]; name != "" {
+		return name
+	}
+	return fmt.Sprintf("attribute %d", uint8(a))
+}
+
+// NextAttr reads the attribute at the front of b and returns what follows it.
+// All share b's memory. An attribute that goes beyond b is ErrLength.
+func NextAttr(b []byte) (typ AttrType, body, rest []byte, err error) {
+	if len(b) < AttrLen {
+		return 0, nil, nil, fmt.Errorf("attribute: %w: %d of %d bytes", ErrShort, len(b), AttrLen)
+	}
+	typ = AttrType(b[0])
+	n := int(binary.BigEndian.Uint16(b[2:]))
+	if n < AttrLen || n > len(b) {
+		return typ, nil, nil, fmt.Errorf("%v: %w: says %d bytes of %d", typ, ErrLength, n, len(b))
+	}
+	return typ, b[AttrLen:n:n], b[n:], nil
+}
