@@ -54,6 +54,7 @@ type PFSync struct {
 	Defer    bool       `json:"defer"`
 	SyncOK   bool       `json:"syncok"`
 	Creator  uint32     `json:"creatorid"`
+	Peers    []Peer     `json:"peers,omitzero"` // nil: a daemon that does not tell of them
 }
 
 // MarshalJSON writes the creatorid as CreatorID does.

@@ -67,6 +67,7 @@ func (i *Interface) print(b *strings.Builder, style Style) {
 	fmt.Fprintf(b, "\tindex %d priority 0 llprio %d\n", i.Index, llPrio)
 	if i.PFSync != nil {
 		i.PFSync.print(b, style)
+		i.printPeers(b, style)
 	}
 	if len(i.Groups) > 0 {
 		fmt.Fprintf(b, "\tgroups: %s\n", strings.Join(i.Groups, " "))
@@ -97,6 +98,25 @@ func (p *PFSync) print(b *strings.Builder, style Style) {
 	fmt.Fprintf(b, "maxupd: %d defer: %s\n", p.MaxUpd, onOff(p.Defer))
 	if style != StyleOpenBSD {
 		fmt.Fprintf(b, "\tsyncok: %d\n", bit(p.SyncOK))
+	}
+}
+
+// printPeers adds the peers, of which no BSD tells. That there are none is said when some
+// could be heard.
+func (i *Interface) printPeers(b *strings.Builder, style Style) {
+	p := i.PFSync
+	if p.Syncdev == "" || style == StyleOpenBSD {
+		return
+	}
+	const usable = FlagUp | FlagRunning
+	if p.Peers != nil && len(p.Peers) == 0 && i.Flags&usable == usable {
+		b.WriteString("\tpeer: none heard\n")
+	}
+	for _, peer := range p.Peers {
+		fmt.Fprintf(b, "\tpeer: %v\n", peer)
+		for _, problem := range peer.Problems {
+			fmt.Fprintf(b, "\t\tproblem: %s\n", problem)
+		}
 	}
 }
 
@@ -177,6 +197,7 @@ type (
 		Defer     bool       `json:"defer"`
 		SyncOK    bool       `json:"syncok"`
 		CreatorID CreatorID  `json:"creatorid"`
+		Peers     []Peer     `json:"peers"`
 	}
 )
 
@@ -190,7 +211,7 @@ func PrintJSON(w io.Writer, interfaces []Interface) error {
 			Status: i.Status, Inet: jsonAddresses(i.Inet), Inet6: jsonAddresses(i.Inet6),
 		}
 		if p := i.PFSync; p != nil {
-			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.SyncOK, CreatorID(p.Creator)}
+			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.SyncOK, CreatorID(p.Creator), append([]Peer{}, p.Peers...)}
 			if !p.Syncpeer.IsValid() {
 				j.PFSync.Syncpeer = multicastPeer
 			}
