@@ -121,6 +121,12 @@ func (c *Client) Counters(ctx context.Context) (list []pfstate.Counter, err erro
 	return list, err
 }
 
+// Peers lists the other firewalls that pfsyncd hears or heard, in the order of their addresses.
+func (c *Client) Peers(ctx context.Context) (list []ifconfig.Peer, err error) {
+	err = c.do(ctx, http.MethodGet, "/v1/peers", nil, &list)
+	return list, err
+}
+
 // Status returns the daemon's state beyond interfaces.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	err = c.do(ctx, http.MethodGet, "/v1/status", nil, &s)

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -43,6 +44,8 @@ func guest() {
 	c := control.NewClient()
 	list, err := c.Interfaces(context.Background())
 	fmt.Println(len(list), err)
+	peers, err := c.Peers(context.Background())
+	fmt.Println(len(peers), err)
 	fmt.Println(c.Change(context.Background(), ifconfig.Change{Interface: "pfsync0", Up: new(true)}))
 }
 
@@ -85,6 +88,11 @@ func TestClientAndServer(t *testing.T) {
 	h, node := newHost(t), controltest.NewNode()
 	h.serve(t, node)
 	ctx := t.Context()
+	node.Hear(
+		ifconfig.Peer{Addr: netip.MustParseAddr("192.168.254.253"), Creator: 0x0b5b3f2a, Kind: "linux", State: "up",
+			Age: ifconfig.Seconds(400 * time.Millisecond), States: 1200, Sync: "yes", Problems: []string{}},
+		ifconfig.Peer{Addr: netip.MustParseAddr("fe80::1%sis2"), Kind: "openbsd", State: "stale", Sync: "unknown",
+			Problems: []string{"does not hear us"}})
 
 	peer := netip.MustParseAddr("10.0.0.2")
 	want := ifconfig.Change{Interface: "pfsync0", Up: new(true), MTU: new(1400), Syncdev: new("sis2"), Syncpeer: &peer,
@@ -117,8 +125,17 @@ func TestClientAndServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantStatus, _ := node.Status()
-	if diff := cmp.Diff(wantStatus, status); diff != "" {
+	if diff := cmp.Diff(wantStatus, status, addrs); diff != "" {
 		t.Errorf("status: -want +got:\n%s", diff)
+	}
+
+	peers, err := h.client.Peers(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantPeers, _ := node.Peers()
+	if diff := cmp.Diff(wantPeers, peers, addrs); diff != "" {
+		t.Errorf("peers: -want +got:\n%s", diff)
 	}
 
 	counters, err := h.client.Counters(ctx)
@@ -183,8 +200,9 @@ func TestOneDaemonPerNamespace(t *testing.T) {
 func TestGuestsMayLookAndNotChange(t *testing.T) {
 	h, node := newHost(t), controltest.NewNode()
 	h.serve(t, node)
+	node.Hear(ifconfig.Peer{})
 	out := runGuest(t, h)
-	if want := "1 <nil>\npfsync0: Operation not permitted (needs root)\n"; out != want {
+	if want := "1 <nil>\n1 <nil>\npfsync0: Operation not permitted (needs root)\n"; out != want {
 		t.Errorf("uid 65534 got %q, want %q", out, want)
 	}
 	if changes := node.Changes(); len(changes) != 0 {

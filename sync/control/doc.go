@@ -5,6 +5,7 @@
 //	GET  /v1/interfaces   []ifconfig.Interface
 //	POST /v1/change       ifconfig.Change, root only
 //	GET  /v1/counters     []Counter
+//	GET  /v1/peers        []ifconfig.Peer
 //	GET  /v1/status       Status
 //
 // Errors come with a status of 400 and more and {"error": "..."}.

@@ -55,6 +55,7 @@ func NewServer(node Node, log *slog.Logger) *Server {
 		"/v1/interfaces": {http.MethodGet, false, func(*http.Request) (any, error) { return node.Interfaces() }},
 		"/v1/change":     {http.MethodPost, true, s.change},
 		"/v1/counters":   {http.MethodGet, false, func(*http.Request) (any, error) { return s.counters() }},
+		"/v1/peers":      {http.MethodGet, false, func(*http.Request) (any, error) { return node.Peers() }},
 		"/v1/status":     {http.MethodGet, false, func(*http.Request) (any, error) { return node.Status() }},
 	}
 	return s

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -15,6 +16,7 @@ import (
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/pfstate/memory"
 	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/sync/engine"
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/sync/node"
 	"github.com/pfsync-linux/pfsync/sync/wire"
@@ -100,7 +102,7 @@ func TestPfsync0ExistsFromTheStart(t *testing.T) {
 	r := start(t)
 	want := &ifconfig.Interface{
 		Name: "pfsync0", Index: 1, MTU: 1500, Groups: []string{"carp", "pfsync"}, Status: "no syncdev",
-		PFSync: &ifconfig.PFSync{MaxUpd: 128, Creator: 0xc0ffee01},
+		PFSync: &ifconfig.PFSync{MaxUpd: 128, Creator: 0xc0ffee01, Peers: []ifconfig.Peer{}},
 	}
 	if diff := cmp.Diff(want, r.pfsync0(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Error(diff)
@@ -114,6 +116,7 @@ func TestChangesAreApplied(t *testing.T) {
 	}
 	want := &ifconfig.PFSync{
 		Syncdev: "sis2", Syncpeer: netip.MustParseAddr("192.168.254.253"), MaxUpd: 64, Defer: true, Creator: 0xc0ffee01,
+		Peers: []ifconfig.Peer{},
 	}
 	got := r.pfsync0()
 	if diff := cmp.Diff(want, got.PFSync, cmpopts.EquateComparable(netip.Addr{})); diff != "" || got.MTU != 1400 || got.Flags&ifconfig.FlagUp == 0 {
@@ -258,8 +261,12 @@ func TestStateChangesAppearOnPfsync0(t *testing.T) {
 func TestStatusAndCounters(t *testing.T) {
 	r := start(t)
 	s, err := r.Status()
-	if want := (control.Status{Table: "memory", Creator: 0xc0ffee01, Bulk: "none"}); err != nil || s != want {
-		t.Errorf("status %+v, %v; want %+v", s, err, want)
+	want := control.Status{Table: "memory", Creator: 0xc0ffee01, Bulk: "none", Peers: []ifconfig.Peer{}}
+	if diff := cmp.Diff(want, s); err != nil || diff != "" {
+		t.Errorf("status: %v, -want +got:\n%s", err, diff)
+	}
+	if peers, err := r.Peers(); err != nil || peers == nil || len(peers) != 0 {
+		t.Errorf("peers %#v, %v; want none, not nil", peers, err)
 	}
 	all, err := r.Counters()
 	if err != nil {
@@ -274,5 +281,24 @@ func TestStatusAndCounters(t *testing.T) {
 	}
 	if all[0].Name != "ipackets" || !seen["tun_written"] {
 		t.Errorf("counters %v", all)
+	}
+}
+
+// What the engine knows of the peers is all shown, in an order that stays, each kind as one word.
+func TestPeersAreShown(t *testing.T) {
+	linux, bsd, old := netip.MustParseAddr("192.168.254.9"), netip.MustParseAddr("192.168.254.10"), netip.MustParseAddr("fe80::1%sis2")
+	got := node.ShownPeers([]engine.PeerStatus{
+		{Addr: old, Kind: "version 5", State: "up", Sync: "unknown", Problems: []string{"speaks version 5"}},
+		{Addr: bsd, Kind: "openbsd", State: "stale", Age: 12 * time.Second, Sync: "unknown"},
+		{Addr: linux, Creator: 0x0b5b3f2a, Kind: "linux", State: "up", Age: 400 * time.Millisecond, States: 1200, Sync: "yes"},
+	})
+	want := []ifconfig.Peer{
+		{Addr: linux, Creator: 0x0b5b3f2a, Kind: "linux", State: "up", Age: ifconfig.Seconds(400 * time.Millisecond), States: 1200,
+			Sync: "yes", Problems: []string{}},
+		{Addr: bsd, Kind: "openbsd", State: "stale", Age: ifconfig.Seconds(12 * time.Second), Sync: "unknown", Problems: []string{}},
+		{Addr: old, Kind: "version-5", State: "up", Sync: "unknown", Problems: []string{"speaks version 5"}},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
