@@ -19,6 +19,7 @@ type Change struct {
 	Syncpeer  *netip.Addr `json:"syncpeer,omitempty"` // the zero Addr: -syncpeer
 	MaxUpd    *int        `json:"maxupd,omitempty"`
 	Defer     *bool       `json:"defer,omitempty"`
+	Bulk      bool        `json:"bulk,omitempty"` // ask the peers for their whole tables, after all else
 }
 
 // Interface is what the display shows of one interface. PFSync is set for pfsync0.

@@ -52,6 +52,8 @@ func TestParseAcceptsWhatBSDAccepts(t *testing.T) {
 			Syncdev: new("sis2"), MaxUpd: new(64), Defer: new(false)})},
 		{"pfsync0 maxupd 0", change(ifconfig.Change{Interface: "pfsync0", MaxUpd: new(1)})},
 		{"pfsync0 maxupd 255 defer", change(ifconfig.Change{Interface: "pfsync0", MaxUpd: new(255), Defer: new(true)})},
+		{"pfsync0 bulk", change(ifconfig.Change{Interface: "pfsync0", Bulk: true})},
+		{"pfsync0 bulk up syncdev sis2", change(ifconfig.Change{Interface: "pfsync0", Up: new(true), Syncdev: new("sis2"), Bulk: true})},
 		{"pfsync0 mtu 9000", change(ifconfig.Change{Interface: "pfsync0", MTU: new(9000)})},
 		{"pfsync0 inet up", change(ifconfig.Change{Interface: "pfsync0", Up: new(true)})},
 		{"br-lan mtu 1400 down", change(ifconfig.Change{Interface: "br-lan", MTU: new(1400), Up: new(false)})},
@@ -115,6 +117,11 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 		{"pfsync0 syncpeer 0.0.0.0", "syncpeer 0.0.0.0: not the address of a host (-syncpeer goes back to the multicast group)"},
 		{"pfsync0 syncpeer 127.0.0.1", "syncpeer 127.0.0.1: a loopback address is no other firewall's"},
 		{"pfsync0 syncpeer 255.255.255.255", "syncpeer 255.255.255.255: neither the address of a host nor a multicast group"},
+		{"pfsync0 push", "push: not supported yet (run ifconfig pfsync0 bulk on the peer: that asks for this firewall's table)"},
+		{"pfsync0 destroy bulk", "destroy: contradicts bulk on the same line"},
+		{"pfsync0 syncdev bulk", "'syncdev' requires argument (found keyword 'bulk')"},
+		{"bulk pfsync0", "bulk: the interface comes first (ifconfig pfsync0 bulk)"},
+		{"sis0 bulk", "bulk: sis0 is not a pfsync interface"},
 		{"sis0 syncdev sis2", "syncdev: sis0 is not a pfsync interface"},
 		{"pfsync0 netmask 255.0.0.0", "netmask: not possible on pfsync0"},
 		{"sis0 inet 10.0.0.1/24", "10.0.0.1/24: addresses are not supported yet (use ip address add 10.0.0.1/24 dev sis0)"},
@@ -200,6 +207,8 @@ func TestValidateRefusesWhatParseRefuses(t *testing.T) {
 		{ifconfig.Change{}, `interface name "": bad value`},
 		{ifconfig.Change{Interface: "averyveryverylongname0"}, "interface name 'averyveryverylongname0' too long"},
 		{ifconfig.Change{Interface: "pfsync7"}, "pfsync7: only pfsync0 is supported"},
+		{ifconfig.Change{Interface: "sis0", Bulk: true}, "sis0: not a pfsync interface"},
+		{ifconfig.Change{Interface: "pfsync0", Bulk: true, Destroy: true}, "destroy: contradicts bulk on the same line"},
 		{ifconfig.Change{Interface: "sis0", Defer: new(true)}, "sis0: not a pfsync interface"},
 		{ifconfig.Change{Interface: "pfsync0", Up: new(false), Destroy: true}, "destroy: contradicts down on the same line"},
 		{ifconfig.Change{Interface: "pfsync0", Create: true, Destroy: true}, "destroy: contradicts create on the same line"},
@@ -219,9 +228,10 @@ func TestValidateRefusesWhatParseRefuses(t *testing.T) {
 func TestMergeLetsTheLaterWin(t *testing.T) {
 	peer := netip.MustParseAddr("10.0.0.2")
 	c := ifconfig.Change{Interface: "pfsync0", Create: true, Up: new(false), Syncdev: new("sis1"), MaxUpd: new(7)}
-	c.Merge(ifconfig.Change{Interface: "pfsync0", Up: new(true), MTU: new(1400), Syncdev: new("sis2"), Syncpeer: &peer, Defer: new(true)})
+	c.Merge(ifconfig.Change{Interface: "pfsync0", Up: new(true), MTU: new(1400), Syncdev: new("sis2"), Syncpeer: &peer, Defer: new(true), Bulk: true})
+	c.Merge(ifconfig.Change{Interface: "pfsync0"})
 	want := ifconfig.Change{Interface: "pfsync0", Create: true, Up: new(true), MTU: new(1400), Syncdev: new("sis2"), Syncpeer: &peer,
-		MaxUpd: new(7), Defer: new(true)}
+		MaxUpd: new(7), Defer: new(true), Bulk: true}
 	if diff := cmp.Diff(want, c, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -1,5 +1,5 @@
 // Command pfsyncctl shows what the pfsyncd of this network namespace knows and
-// counts. See pfsyncctl(8).
+// counts, and has it ask its peers for their tables. See pfsyncctl(8).
 package main
 
 import (
@@ -27,12 +27,13 @@ func main() {
 
 // daemon is what the program asks; control.Client.
 type daemon interface {
+	Bulk(ctx context.Context) error
 	Counters(ctx context.Context) ([]pfstate.Counter, error)
 	Peers(ctx context.Context) ([]ifconfig.Peer, error)
 	Status(ctx context.Context) (control.Status, error)
 }
 
-const usage = "usage: pfsyncctl peers [--json] | stats [-a] [--json] | status [--json]"
+const usage = "usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json]"
 
 // errNotOK ends the program with status 1 after what is wrong was printed.
 var errNotOK = errors.New("a peer is not in order")
@@ -56,6 +57,11 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 		ExitErrHandler:  func(*cli.Context, error) {},
 		OnUsageError:    wrong,
 		Commands: []*cli.Command{
+			{
+				Name: "bulk", Usage: "ask the peers for their whole tables now (root)",
+				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
+				Action: func(c *cli.Context) error { return d.Bulk(c.Context) },
+			},
 			{
 				Name: "peers", Usage: "the other firewalls; status 0 if all are up and in sync",
 				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
@@ -101,7 +107,7 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return fmt.Errorf("%s: unknown command, choose peers, stats or status", ifconfig.Shown(c.Args().First()))
+				return fmt.Errorf("%s: unknown command, choose bulk, peers, stats or status", ifconfig.Shown(c.Args().First()))
 			}
 			return cli.ShowAppHelp(c)
 		},

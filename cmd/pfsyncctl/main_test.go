@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"net/netip"
 	"strings"
@@ -32,6 +33,8 @@ type fake struct {
 	err   error
 	peers []ifconfig.Peer
 }
+
+func (f fake) Bulk(context.Context) error { return f.err }
 
 func (f fake) Peers(context.Context) ([]ifconfig.Peer, error) { return f.peers, f.err }
 
@@ -89,13 +92,16 @@ func TestPfsyncctl(t *testing.T) {
 `, ""},
 		{"peers", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
 		{"stats", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
-		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose peers, stats or status\n"},
-		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl peers [--json] | stats [-a] [--json] | status [--json])\n"},
-		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl peers [--json] | stats [-a] [--json] | status [--json])\n"},
-		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (usage: pfsyncctl peers [--json] | stats [-a] [--json] | status [--json])\n"},
-		{"status --json extra", nil, "", "pfsyncctl: extra: unexpected behind status (usage: pfsyncctl peers [--json] | stats [-a] [--json] | status [--json])\n"},
+		{"bulk", nil, "", ""},
+		{"bulk", errors.New("pfsync0: Operation not permitted (needs root)"), "", "pfsyncctl: pfsync0: Operation not permitted (needs root)\n"},
+		{"bulk now", nil, "", "pfsyncctl: now: unexpected behind bulk (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
+		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, peers, stats or status\n"},
+		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
+		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
+		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
+		{"status --json extra", nil, "", "pfsyncctl: extra: unexpected behind status (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
 		{"status", control.ErrNoAnswer, "", "pfsyncctl: pfsyncd does not answer\n"},
-		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose peers, stats or status\n"},
+		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose bulk, peers, stats or status\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(append([]string{"pfsyncctl"}, strings.Fields(c.args)...), fake{err: c.err, peers: []ifconfig.Peer{}}, &stdout, &stderr)

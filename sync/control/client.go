@@ -115,6 +115,16 @@ func (c *Client) Change(ctx context.Context, ch ifconfig.Change) error {
 	}
 }
 
+// Bulk has the peers asked for their whole tables. It returns when they are asked, not when the
+// tables are here; it does not wait for a daemon that starts, which asks by itself.
+func (c *Client) Bulk(ctx context.Context) error {
+	err := c.do(ctx, http.MethodPost, "/v1/bulk", nil, nil)
+	if errors.Is(err, ErrNoAnswer) {
+		return fmt.Errorf("bulk: %w (it may still carry this out)", err)
+	}
+	return err
+}
+
 // Counters lists all counters in the order of netstat -s.
 func (c *Client) Counters(ctx context.Context) (list []pfstate.Counter, err error) {
 	err = c.do(ctx, http.MethodGet, "/v1/counters", nil, &list)
@@ -136,7 +146,7 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 // do sends question, if any, and reads the answer into answer, if wanted.
 func (c *Client) do(ctx context.Context, method, path string, question, answer any) error {
 	limit := showTimeout
-	if question != nil {
+	if method != http.MethodGet {
 		limit = changeTimeout
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, ErrNoAnswer)

@@ -47,6 +47,7 @@ func guest() {
 	peers, err := c.Peers(context.Background())
 	fmt.Println(len(peers), err)
 	fmt.Println(c.Change(context.Background(), ifconfig.Change{Interface: "pfsync0", Up: new(true)}))
+	fmt.Println(c.Bulk(context.Background()))
 }
 
 // host is a network namespace with a client of its pfsyncd.
@@ -103,8 +104,12 @@ func TestClientAndServer(t *testing.T) {
 	if err := h.client.Change(ctx, ifconfig.Change{Interface: "pfsync0", Syncpeer: new(netip.Addr)}); err != nil {
 		t.Fatal(err)
 	}
+	if err := h.client.Bulk(ctx); err != nil {
+		t.Fatal(err)
+	}
 	addrs := cmpopts.EquateComparable(netip.Addr{})
-	if diff := cmp.Diff([]ifconfig.Change{want, {Interface: "pfsync0", Syncpeer: new(netip.Addr)}}, node.Changes(), addrs); diff != "" {
+	if diff := cmp.Diff([]ifconfig.Change{want, {Interface: "pfsync0", Syncpeer: new(netip.Addr)},
+		{Interface: "pfsync0", Bulk: true}}, node.Changes(), addrs); diff != "" {
 		t.Errorf("changes: -want +got:\n%s", diff)
 	}
 
@@ -161,6 +166,9 @@ func TestTheNodesRefusalReachesTheOperator(t *testing.T) {
 	if err == nil || err.Error() != "syncdev em9: no such interface" {
 		t.Errorf("error %v", err)
 	}
+	if err := h.client.Bulk(t.Context()); err == nil || err.Error() != "syncdev em9: no such interface" {
+		t.Errorf("bulk: error %v", err)
+	}
 }
 
 func TestNobodyListens(t *testing.T) {
@@ -202,14 +210,14 @@ func TestGuestsMayLookAndNotChange(t *testing.T) {
 	h.serve(t, node)
 	node.Hear(ifconfig.Peer{})
 	out := runGuest(t, h)
-	if want := "1 <nil>\n1 <nil>\npfsync0: Operation not permitted (needs root)\n"; out != want {
+	if want := "1 <nil>\n1 <nil>\n" + strings.Repeat("pfsync0: Operation not permitted (needs root)\n", 2); out != want {
 		t.Errorf("uid 65534 got %q, want %q", out, want)
 	}
 	if changes := node.Changes(); len(changes) != 0 {
 		t.Errorf("changed: %+v", changes)
 	}
-	if n := counter(t, h, "ctldenied"); n != 1 {
-		t.Errorf("ctldenied %d, want 1", n)
+	if n := counter(t, h, "ctldenied"); n != 2 {
+		t.Errorf("ctldenied %d, want 2", n)
 	}
 }
 
@@ -297,6 +305,8 @@ func TestHostileRequests(t *testing.T) {
 		{"no object", post("7"), 400, `{"error":"change: json: cannot unmarshal number`},
 		{"deep nesting", post(strings.Repeat("[", 20000)), 400, `{"error":"change: `},
 		{"wrong type", post(`{"interface":"pfsync0","maxupd":"64"}`), 400, `{"error":"change: json: cannot unmarshal string`},
+		{"bulk by GET", get("/v1/bulk"), 405, `{"error":"/v1/bulk: takes POST only"}`},
+		{"bulk of something", strings.Replace(post(`{"peer":"10.0.0.2"}`), "change", "bulk", 1), 400, `{"error":"bulk: takes no body`},
 		{"unknown field", post(`{"interface":"pfsync0","up":true,"vhid":1}`), 400, `{"error":"change: json: unknown field \"vhid\""}`},
 		{"two objects", post(`{"interface":"pfsync0"}{"interface":"pfsync0"}`), 400, `{"error":"change: more than one object"}`},
 		{"no interface", post(`{}`), 400, `bad value"}`},
@@ -330,8 +340,8 @@ func TestHostileRequests(t *testing.T) {
 	if changes := node.Changes(); len(changes) != 0 {
 		t.Errorf("changed: %+v", changes)
 	}
-	if n := counter(t, h, "ctlinvalid"); n != 14 {
-		t.Errorf("ctlinvalid %d, want one for each request that was HTTP: 14", n)
+	if n := counter(t, h, "ctlinvalid"); n != 16 {
+		t.Errorf("ctlinvalid %d, want one for each request that was HTTP: 16", n)
 	}
 }
 

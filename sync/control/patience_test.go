@@ -84,6 +84,8 @@ func TestADaemonThatDoesNotAnswer(t *testing.T) {
 			"pfsyncd does not answer"},
 		{"change", func(c *control.Client) error { c.Patience = time.Minute; return c.Change(context.Background(), up) }, 10 * time.Second,
 			"pfsync0: pfsyncd does not answer (it may still carry this out)"},
+		{"bulk", func(c *control.Client) error { c.Patience = time.Minute; return c.Bulk(context.Background()) }, 10 * time.Second,
+			"bulk: pfsyncd does not answer (it may still carry this out)"},
 	} {
 		var ended chan struct{}
 		hang := func(context.Context) (net.Conn, error) { <-ended; return nil, net.ErrClosed }

@@ -54,6 +54,7 @@ func NewServer(node Node, log *slog.Logger) *Server {
 	s.routes = map[string]route{
 		"/v1/interfaces": {http.MethodGet, false, func(*http.Request) (any, error) { return node.Interfaces() }},
 		"/v1/change":     {http.MethodPost, true, s.change},
+		"/v1/bulk":       {http.MethodPost, true, s.bulk},
 		"/v1/counters":   {http.MethodGet, false, func(*http.Request) (any, error) { return s.counters() }},
 		"/v1/peers":      {http.MethodGet, false, func(*http.Request) (any, error) { return node.Peers() }},
 		"/v1/status":     {http.MethodGet, false, func(*http.Request) (any, error) { return node.Status() }},
@@ -176,6 +177,17 @@ func (s *Server) change(r *http.Request) (any, error) {
 		return nil, httpError{http.StatusBadRequest, err.Error()}
 	}
 	if err := s.node.Change(c); err != nil {
+		return nil, err
+	}
+	return struct{}{}, nil
+}
+
+// bulk is the change of that name alone.
+func (s *Server) bulk(r *http.Request) (any, error) {
+	if n, _ := r.Body.Read(make([]byte, 1)); n > 0 {
+		return nil, httpError{http.StatusBadRequest, "bulk: takes no body; all peers are asked"}
+	}
+	if err := s.node.Change(ifconfig.Change{Interface: "pfsync0", Bulk: true}); err != nil {
 		return nil, err
 	}
 	return struct{}{}, nil

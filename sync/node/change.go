@@ -47,6 +47,9 @@ func (n *Node) Change(c ifconfig.Change) error {
 		n.log.Info("pfsync0 configured", "up", next.engine.Up, "syncdev", next.link.Syncdev, "syncpeer", next.link.Peer(),
 			"maxupd", next.engine.MaxUpd, "defer", next.engine.Defer, "mtu", next.engine.MTU)
 	}
+	if c.Bulk {
+		return n.engine.RequestBulk() // nothing new when the link has just been set: that asks by itself
+	}
 	return nil
 }
 
@@ -91,7 +94,29 @@ func (n *Node) check(c ifconfig.Change, next settings) error {
 	if c.MTU != nil && mtu > 0 && *c.MTU > mtu {
 		return fmt.Errorf("SIOCSIFMTU: mtu %d: larger than that of syncdev %s, %d", *c.MTU, next.link.Syncdev, mtu)
 	}
+	if c.Bulk {
+		if err := n.checkBulk(next); err != nil {
+			return fmt.Errorf("bulk: %w", err)
+		}
+	}
 	return next.link.Check()
+}
+
+// checkBulk refuses a request that would reach nobody, with what to do about it.
+func (n *Node) checkBulk(next settings) error {
+	switch {
+	case !next.engine.Up:
+		return errors.New("the interface is down (ifconfig pfsync0 up)")
+	case next.link.Syncdev == "":
+		return errors.New("no syncdev (ifconfig pfsync0 syncdev INTERFACE)")
+	case next.link != n.settings.link || !n.settings.engine.Up:
+		return nil // whether the link will be usable is not known yet
+	}
+	status, err := n.engine.Status()
+	if err == nil && !status.Link.Up {
+		err = fmt.Errorf("syncdev %s is not usable: %s (once it is, the peers are asked)", next.link.Syncdev, next.describe(status))
+	}
+	return err
 }
 
 // apply brings device, link and engine to n.settings. What is so already stays

@@ -156,6 +156,32 @@ func TestRefusedChangesChangeNothing(t *testing.T) {
 	}
 }
 
+// A request that would reach nobody is refused, and says why; the same words are no error when the
+// link has still to come up.
+func TestBulkNeedsSomebodyToAsk(t *testing.T) {
+	r := start(t)
+	for _, c := range []struct{ words, want string }{
+		{"bulk", "pfsync0: bulk: the interface is down (ifconfig pfsync0 up)"},
+		{"up bulk", "pfsync0: bulk: no syncdev (ifconfig pfsync0 syncdev INTERFACE)"},
+		{"syncdev sis2 bulk", "pfsync0: bulk: the interface is down (ifconfig pfsync0 up)"},
+		{"up syncdev sis2 bulk", ""},
+		{"down bulk", "pfsync0: bulk: the interface is down (ifconfig pfsync0 up)"},
+	} {
+		err := r.ifconfig(c.words)
+		if (err == nil) != (c.want == "") || err != nil && err.Error() != c.want {
+			t.Errorf("%s: %v, want %q", c.words, err, c.want)
+		}
+	}
+	// sis2 exists as far as the checks of settings go; the link looks at the kernel's.
+	err := r.ifconfig("bulk")
+	if err == nil || !strings.HasPrefix(err.Error(), "pfsync0: bulk: syncdev sis2 is not usable: ") {
+		t.Errorf("bulk over a syncdev that is not there: %v", err)
+	}
+	if got := r.pfsync0(); got.Flags&ifconfig.FlagUp == 0 || got.PFSync.Syncdev != "sis2" {
+		t.Errorf("refusals left %+v %+v", got, got.PFSync)
+	}
+}
+
 // A syncdev that has gone meanwhile does not stand in the way of other settings.
 func TestSettingsWithoutTheirSyncdev(t *testing.T) {
 	r := start(t)

@@ -26,6 +26,7 @@ import (
 //	daemon-late    the same, a moment later
 //	daemon-hangs   start one that listens and answers nothing
 //	daemon-hears F make these the daemon's peers: JSON as of /v1/peers
+//	daemon-set W.. set its pfsync0 as ifconfig would
 //	daemon-shows   print what it has of pfsync0, and how often it was changed
 //	fw PROG...     run a program in the namespace
 //	owner UID F    give a file to a user
@@ -82,6 +83,11 @@ func commands(t *testing.T) map[string]func(ts *testscript.TestScript, neg bool,
 			var peers []ifconfig.Peer
 			ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &peers))
 			node.Hear(peers...)
+		},
+		"daemon-set": func(ts *testscript.TestScript, _ bool, args []string) {
+			c, err := ifconfig.ParseWords("pfsync0", args)
+			ts.Check(err)
+			ts.Check(node.Change(c))
 		},
 		"daemon-shows": func(ts *testscript.TestScript, _ bool, _ []string) {
 			list, err := node.Interfaces()
