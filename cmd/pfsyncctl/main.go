@@ -150,11 +150,15 @@ func printCounters(w io.Writer, all []pfstate.Counter, zero, asJSON bool) error 
 	if asJSON {
 		return printJSON(w, "counters", all)
 	}
+	width := 24 // the daemon's list, not this program, decides on the names
+	for _, c := range all {
+		width = max(width, len(c.Name))
+	}
 	for _, c := range all {
 		if c.Value == 0 && !zero {
 			continue
 		}
-		if _, err := fmt.Fprintf(w, "%12d  %-24s %s\n", c.Value, c.Name, c.Help); err != nil {
+		if _, err := fmt.Fprintf(w, "%12d  %-*s %s\n", c.Value, width, c.Name, c.Help); err != nil {
 			return err
 		}
 	}

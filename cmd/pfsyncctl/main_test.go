@@ -32,6 +32,7 @@ func TestScripts(t *testing.T) { clitest.Run(t, *update) }
 type fake struct {
 	err   error
 	peers []ifconfig.Peer
+	more  []pfstate.Counter
 }
 
 func (f fake) Bulk(context.Context) error { return f.err }
@@ -39,10 +40,10 @@ func (f fake) Bulk(context.Context) error { return f.err }
 func (f fake) Peers(context.Context) ([]ifconfig.Peer, error) { return f.peers, f.err }
 
 func (f fake) Counters(context.Context) ([]pfstate.Counter, error) {
-	return []pfstate.Counter{
+	return append([]pfstate.Counter{
 		{Name: "ipackets", Help: "packets received (IPv4)", Value: 812},
 		{Name: "badver", Help: "packets discarded for bad version"},
-	}, f.err
+	}, f.more...), f.err
 }
 
 func (f fake) Status(context.Context) (control.Status, error) {
@@ -152,5 +153,17 @@ fe80::1%sis2     0b5b3f2a   linux  dead   75.0  1200    yes     does not hear us
 		if code := run([]string{"pfsyncctl", "peers", "--json"}, fake{peers: c.peers}, &stdout, &stderr); code != c.status {
 			t.Errorf("%s: status %d with --json, want %d", c.name, code, c.status)
 		}
+	}
+}
+
+// Counters that this program has never heard of are shown like the others.
+func TestNewCounters(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	more := []pfstate.Counter{{Name: "a_counter_with_a_very_long_name", Help: "things of tomorrow", Value: 3}}
+	run([]string{"pfsyncctl", "stats"}, fake{more: more}, &stdout, &stderr)
+	want := "         812  ipackets                        packets received (IPv4)\n" +
+		"           3  a_counter_with_a_very_long_name things of tomorrow\n"
+	if stdout.String() != want || stderr.Len() > 0 {
+		t.Errorf("%s%s, want\n%s", &stdout, &stderr, want)
 	}
 }
