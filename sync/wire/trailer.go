@@ -19,9 +19,14 @@ type Trailer struct {
 // TrailerFlags say how the messages of the packet are meant.
 type TrailerFlags uint8
 
-// FlagAnswer: the states told in this packet are somebody else's, as the sender
-// knows them; it does not answer for them.
-const FlagAnswer TrailerFlags = 1
+const (
+	// FlagAnswer: the states told in this packet are somebody else's, as the sender
+	// knows them; it does not answer for them. Deleted are states that it does not know.
+	FlagAnswer TrailerFlags = 1 << iota
+	// FlagHeir: the states told in this packet were answered for by one who is
+	// gone. The sender does so now, though it has seen no traffic of them.
+	FlagHeir
+)
 
 // Sizes in bytes, and constants of the trailer's layout.
 const (
