@@ -19,6 +19,7 @@ type Change struct {
 	Syncpeer  *netip.Addr `json:"syncpeer,omitempty"` // the zero Addr: -syncpeer
 	MaxUpd    *int        `json:"maxupd,omitempty"`
 	Defer     *bool       `json:"defer,omitempty"`
+	Key       *Key        `json:"-"` // the zero Key: -key; sync/control sends it by itself
 }
 
 // Interface is what the display shows of one interface. PFSync is set for pfsync0.
@@ -52,6 +53,7 @@ type PFSync struct {
 	Syncpeer netip.Addr `json:"syncpeer,omitzero"` // zero: the multicast group
 	MaxUpd   int        `json:"maxupd"`
 	Defer    bool       `json:"defer"`
+	Key      KeyState   `json:"key,omitempty"`
 	SyncOK   bool       `json:"syncok"`
 	Creator  uint32     `json:"creatorid"`
 }

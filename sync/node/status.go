@@ -13,6 +13,10 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
+	changing, err := n.engine.KeyChanging()
+	if err != nil {
+		return nil, err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.device == nil {
@@ -26,6 +30,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 		PFSync: &ifconfig.PFSync{
 			Syncdev: n.settings.link.Syncdev, Syncpeer: n.settings.link.Syncpeer,
 			MaxUpd: e.MaxUpd, Defer: e.Defer, SyncOK: status.SyncOK, Creator: n.cfg.Identity.Creator,
+			Key: n.settings.keyState(changing),
 		},
 	}
 	if device.Up {
@@ -63,6 +68,17 @@ func (s settings) describe(e engine.Status) string {
 		return "bulk asked for"
 	}
 	return "bulk"
+}
+
+// keyState is what is shown of the key.
+func (s settings) keyState(changing bool) ifconfig.KeyState {
+	switch {
+	case s.key.Secret() == nil:
+		return ifconfig.KeyOff
+	case changing:
+		return ifconfig.KeyChanging
+	}
+	return ifconfig.KeyOn
 }
 
 // Counters returns the counters of all parts, pf's first. It is the control.Node's.
