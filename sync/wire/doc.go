@@ -118,8 +118,9 @@
 //     nothing in it needs to be sent. Bucket b is bit b%8, from the lowest on, of byte b/8.
 //   - Auth: a code made with a shared key, the first 16 bytes of an HMAC-SHA-256 over
 //     all of the datagram's payload in front of the code. The hint tells keys
-//     apart. While keys change there are two Auth, and the code of the second is over
-//     the first one too. The lengths in front count both.
+//     apart: the first 4 bytes of the HMAC-SHA-256 over the text "pfsync key hint". While
+//     the key changes there are two Auth, that of the new key last and over the other one
+//     too. The lengths in front count both. See sync/auth.
 //
 // # Digests
 //

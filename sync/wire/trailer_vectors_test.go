@@ -251,10 +251,21 @@ func TestPacketsWithTrailersDecodeToTheirFields(t *testing.T) {
 			// The codes are the last len(Keys) attributes, 24 bytes each, and each the end of its own.
 			for i, text := range want.Keys {
 				end := len(b) - (len(want.Keys)-1-i)*(wire.AttrLen+wire.AuthLen)
-				mac := hmac.New(sha256.New, unhex(t, text))
-				mac.Write(b[:end-wire.MACLen])
-				if got, want := mac.Sum(nil)[:wire.MACLen], b[end-wire.MACLen:end]; !bytes.Equal(got, want) {
-					t.Errorf("code %d is %x, want %x", i, got, want)
+				key := unhex(t, text)
+				code := func(b []byte, n int) []byte {
+					mac := hmac.New(sha256.New, key)
+					mac.Write(b)
+					return mac.Sum(nil)[:n]
+				}
+				a, err := wire.ParseAuth(b[end-wire.AuthLen : end])
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := code(b[:end-wire.MACLen], wire.MACLen); !bytes.Equal(a.MAC[:], want) {
+					t.Errorf("code %d is %x, want %x", i, a.MAC, want)
+				}
+				if want := code([]byte("pfsync key hint"), len(a.Hint)); !bytes.Equal(a.Hint[:], want) {
+					t.Errorf("hint %d is %x, want %x", i, a.Hint, want)
 				}
 			}
 		})
