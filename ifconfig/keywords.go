@@ -31,6 +31,8 @@ var keywords = []keyword{
 	{names: words("syncpeer"), arg: "address", on: kindPFSync, set: setSyncpeer},
 	{names: words("-syncpeer"), on: kindPFSync, set: func(c *Change, _ string) error { c.Syncpeer = new(netip.Addr); return nil }},
 	{names: words("maxupd"), arg: "number", on: kindPFSync, set: setMaxUpd},
+	{names: words("key"), arg: "file", on: kindPFSync, set: setKey},
+	{names: words("-key"), on: kindPFSync, set: func(c *Change, _ string) error { c.Key = new(Key); return nil }},
 	{names: words("defer"), on: kindPFSync, set: func(c *Change, _ string) error { c.Defer = new(true); return nil }},
 	{names: words("-defer"), on: kindPFSync, set: func(c *Change, _ string) error { c.Defer = new(false); return nil }},
 

@@ -1,6 +1,7 @@
 package ifconfig
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -86,11 +87,19 @@ func (i *Interface) print(b *strings.Builder, style Style) {
 	}
 }
 
-// print adds the pfsync lines. As on BSD there are none without a syncdev.
+// print adds the pfsync lines. As on BSD there are none without a syncdev, but a key is named.
 func (p *PFSync) print(b *strings.Builder, style Style) {
-	if p.Syncdev == "" {
-		return
+	if p.Syncdev != "" {
+		p.printSettings(b, style)
 	}
+	if p.keyed() && style != StyleOpenBSD {
+		fmt.Fprintf(b, "\tkey: %s\n", p.Key)
+	}
+}
+
+func (p *PFSync) keyed() bool { return p.Key != "" && p.Key != KeyOff }
+
+func (p *PFSync) printSettings(b *strings.Builder, style Style) {
 	fmt.Fprintf(b, "\tpfsync: syncdev: %s ", p.Syncdev)
 	if p.Syncpeer.IsValid() && p.Syncpeer != multicastPeer {
 		fmt.Fprintf(b, "syncpeer: %v ", p.Syncpeer)
@@ -197,6 +206,7 @@ type (
 		Defer     bool       `json:"defer"`
 		SyncOK    bool       `json:"syncok"`
 		CreatorID CreatorID  `json:"creatorid"`
+		Key       KeyState   `json:"key"`
 		Peers     []Peer     `json:"peers"`
 	}
 )
@@ -211,7 +221,8 @@ func PrintJSON(w io.Writer, interfaces []Interface) error {
 			Status: i.Status, Inet: jsonAddresses(i.Inet), Inet6: jsonAddresses(i.Inet6),
 		}
 		if p := i.PFSync; p != nil {
-			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.SyncOK, CreatorID(p.Creator), append([]Peer{}, p.Peers...)}
+			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.SyncOK, CreatorID(p.Creator), cmp.Or(p.Key, KeyOff),
+				append([]Peer{}, p.Peers...)}
 			if !p.Syncpeer.IsValid() {
 				j.PFSync.Syncpeer = multicastPeer
 			}

@@ -63,6 +63,9 @@ func TestPrint(t *testing.T) {
 	withPeer := pfsync0()
 	withPeer.PFSync = &ifconfig.PFSync{Syncdev: "enc0", Syncpeer: netip.MustParseAddr("10.0.0.2"), MaxUpd: 64, Defer: true}
 	withPeer.Status = "bulk 43% (12s)"
+	withKey, changing := pfsync0(), pfsync0()
+	withKey.PFSync.Key = ifconfig.KeyOn
+	changing.PFSync = &ifconfig.PFSync{MaxUpd: 128, Key: ifconfig.KeyChanging}
 	down := pfsync0()
 	down.Flags, down.Status, down.PFSync = 0, "no syncdev", &ifconfig.PFSync{MaxUpd: 128}
 	group := pfsync0()
@@ -104,6 +107,26 @@ func TestPrint(t *testing.T) {
 	syncok: 0
 	groups: carp pfsync
 	status: bulk 43% (12s)
+`},
+		{"a key", withKey, "", `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: sis2 maxupd: 128 defer: off
+	syncok: 1
+	key: on
+	groups: carp pfsync
+	status: active
+`},
+		{"OpenBSD has no key", withKey, ifconfig.StyleOpenBSD, `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: sis2 maxupd: 128 defer: off
+	groups: carp pfsync
+	status: active
+`},
+		{"a key without a syncdev", changing, "", `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	key: changing
+	groups: carp pfsync
+	status: active
 `},
 		{"unconfigured", down, "", `pfsync0: flags=0<> mtu 1500
 	index 9 priority 0 llprio 3
@@ -259,6 +282,7 @@ func TestPrintJSON(t *testing.T) {
 				"defer": false,
 				"syncok": true,
 				"creatorid": "1a2b3c4d",
+				"key": "off",
 				"peers": [
 					{
 						"address": "192.168.254.253",
@@ -296,6 +320,7 @@ func TestPrintJSON(t *testing.T) {
 				"defer": false,
 				"syncok": false,
 				"creatorid": "00000000",
+				"key": "off",
 				"peers": []
 			}
 		},

@@ -92,15 +92,20 @@ func (c *Client) Interfaces(ctx context.Context) (list []ifconfig.Interface, err
 	return list, err
 }
 
-// Change applies ch as a whole or not at all. The error is what ifconfig prints
-// behind its name. A daemon that does not answer may still apply it later.
+// Change applies ch as a whole or not at all. A key must have been read; the name of its
+// file is not sent. The error is what ifconfig prints behind its name. A daemon that
+// does not answer may still apply it later.
 func (c *Client) Change(ctx context.Context, ch ifconfig.Change) error {
+	question, err := encodeChange(ch)
+	if err != nil {
+		return err
+	}
 	patience, cancel := context.WithTimeout(ctx, c.Patience)
 	defer cancel()
 	retry := time.NewTicker(retryEvery)
 	defer retry.Stop()
 	for {
-		err := c.do(ctx, http.MethodPost, "/v1/change", ch, nil)
+		err := c.do(ctx, http.MethodPost, "/v1/change", question, nil)
 		switch {
 		case errors.Is(err, ErrNoAnswer):
 			return fmt.Errorf("%s: %w (it may still carry this out)", ch.Interface, err)
@@ -144,7 +149,7 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 }
 
 // do sends question, if any, and reads the answer into answer, if wanted.
-func (c *Client) do(ctx context.Context, method, path string, question, answer any) error {
+func (c *Client) do(ctx context.Context, method, path string, question []byte, answer any) error {
 	limit := showTimeout
 	if method != http.MethodGet {
 		limit = changeTimeout
@@ -153,11 +158,7 @@ func (c *Client) do(ctx context.Context, method, path string, question, answer a
 	defer cancel()
 	var body io.Reader
 	if question != nil {
-		b, err := json.Marshal(question)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(b)
+		body = bytes.NewReader(question)
 	}
 	r, err := http.NewRequestWithContext(ctx, method, "http://pfsyncd"+path, body)
 	if err != nil {

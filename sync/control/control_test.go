@@ -171,6 +171,60 @@ func TestTheNodesRefusalReachesTheOperator(t *testing.T) {
 	}
 }
 
+func TestKeysReachTheNodeAndNobodyElse(t *testing.T) {
+	h, node := newHost(t), controltest.NewNode()
+	h.serve(t, node)
+	digits := strings.Repeat("5ec1e700", 8)
+	k, err := ifconfig.ParseKey(digits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.client.Change(t.Context(), ifconfig.Change{Interface: "pfsync0", Key: &k}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.client.Change(t.Context(), ifconfig.Change{Interface: "pfsync0", Up: new(true)}); err != nil {
+		t.Fatal(err)
+	}
+	shown, err := h.client.Interfaces(t.Context())
+	if err != nil || shown[0].PFSync.Key != ifconfig.KeyOn {
+		t.Errorf("shown %+v, %v", shown[0].PFSync, err)
+	}
+	if err := h.client.Change(t.Context(), ifconfig.Change{Interface: "pfsync0", Key: new(ifconfig.Key)}); err != nil {
+		t.Fatal(err)
+	}
+	changes := node.Changes()
+	if len(changes) != 3 || changes[0].Key == nil || !changes[0].Key.Equal(k) || changes[1].Key != nil ||
+		changes[2].Key == nil || !changes[2].Key.Equal(ifconfig.Key{}) {
+		t.Errorf("changes %+v", changes)
+	}
+
+	k.File = "/etc/pfsync.key" // stays here
+	if err := h.client.Change(t.Context(), ifconfig.Change{Interface: "pfsync0", Key: &k}); err != nil {
+		t.Fatal(err)
+	}
+	if got := node.Changes()[3].Key; got.File != "" || got.Secret() == nil {
+		t.Errorf("key %v", got)
+	}
+	node.Refuse = func(c ifconfig.Change) error { return fmt.Errorf("refused: %+v %+v", c, c.Key) }
+	refusal := h.client.Change(t.Context(), ifconfig.Change{Interface: "pfsync0", Key: &k})
+	if refusal == nil {
+		t.Error("not refused")
+	}
+	if text := fmt.Sprintf("%v %+v", refusal, changes); strings.Contains(text, digits[:8]) {
+		t.Errorf("the key is shown: %s", text)
+	}
+}
+
+// A key whose file nobody has read must not be taken for none.
+func TestUnreadKeyIsNotSent(t *testing.T) {
+	h, node := newHost(t), controltest.NewNode()
+	h.serve(t, node)
+	err := h.client.Change(t.Context(), ifconfig.Change{Interface: "pfsync0", Key: &ifconfig.Key{File: "/etc/pfsync.key"}})
+	if err == nil || err.Error() != "key /etc/pfsync.key: was not read" || len(node.Changes()) != 0 {
+		t.Errorf("error %v, changes %v", err, node.Changes())
+	}
+}
+
 func TestNobodyListens(t *testing.T) {
 	h := newHost(t)
 	_, err := h.client.Interfaces(t.Context())
@@ -313,6 +367,13 @@ func TestHostileRequests(t *testing.T) {
 		{"another's interface", post(`{"interface":"sis0","up":false}`), 400, `{"error":"sis0: not an interface of pfsyncd"}`},
 		{"out of range", post(`{"interface":"pfsync0","up":true,"maxupd":70000}`), 400, `{"error":"maxupd 70000: too large (1 to 255)"}`},
 		{"not a name", post(`{"interface":"pfsync0","syncdev":"../../x"}`), 400, `{"error":"syncdev ../../x: not the name of an interface"}`},
+		{"not a key", post(`{"interface":"pfsync0","key":"5ec1e75ec1e7"}`), 400,
+			`{"error":"key: 12 characters instead of 64 hexadecimal digits"}`},
+		{"not a key's digits", post(`{"interface":"pfsync0","key":"` + strings.Repeat("secret7!", 8) + `"}`), 400,
+			`{"error":"key: has other characters than hexadecimal digits"}`},
+		{"a key that is no text", post(`{"interface":"pfsync0","key":5017}`), 400,
+			`{"error":"change: json: cannot unmarshal number into Go struct field request.key of type string"}`},
+		{"another interface's key", post(`{"interface":"sis0","key":""}`), 400, `{"error":"sis0: not a pfsync interface"}`},
 		{"not an address", post(`{"interface":"pfsync0","syncpeer":"x"}`), 400, `{"error":"change: `},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -340,8 +401,8 @@ func TestHostileRequests(t *testing.T) {
 	if changes := node.Changes(); len(changes) != 0 {
 		t.Errorf("changed: %+v", changes)
 	}
-	if n := counter(t, h, "ctlinvalid"); n != 16 {
-		t.Errorf("ctlinvalid %d, want one for each request that was HTTP: 16", n)
+	if n := counter(t, h, "ctlinvalid"); n != 20 {
+		t.Errorf("ctlinvalid %d, want one for each request that was HTTP: 20", n)
 	}
 }
 

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -172,6 +171,7 @@ func (s *Server) change(r *http.Request) (any, error) {
 		}
 		return nil, httpError{http.StatusBadRequest, fmt.Sprintf("change: %v", err)}
 	}
+	defer clear(body) // there may be a key in it
 	c, err := decodeChange(body)
 	if err != nil {
 		return nil, httpError{http.StatusBadRequest, err.Error()}
@@ -203,25 +203,4 @@ func (s *Server) counters() ([]pfstate.Counter, error) {
 		pfstate.Counter{Name: "ctlinvalid", Help: "control requests refused as invalid", Value: s.invalid.Load()},
 		pfstate.Counter{Name: "ctlguests", Help: "control connections refused as too many", Value: s.guarded.refused.Load()},
 	), nil
-}
-
-// decodeChange reads a Change as sent to /v1/change. A field that is not known is refused: the
-// whole change could not be applied.
-func decodeChange(body []byte) (ifconfig.Change, error) {
-	var c ifconfig.Change
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
-		return c, fmt.Errorf("change: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return c, errors.New("change: more than one object")
-	}
-	if err := c.Validate(); err != nil {
-		return c, err
-	}
-	if c.Interface != "pfsync0" {
-		return c, fmt.Errorf("%s: not an interface of pfsyncd", c.Interface)
-	}
-	return c, nil
 }

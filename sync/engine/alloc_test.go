@@ -44,7 +44,9 @@ func (f *feed) Send(payloads [][]byte) (int, error) {
 			n, rest = n+s.Count, next
 		}
 	}
-	f.sent <- n
+	if n > 0 { // not for the trailer alone
+		f.sent <- n
+	}
 	return len(payloads), nil
 }
 
@@ -78,6 +80,9 @@ func newFeedEngine(t testing.TB) (*feed, *engine.Engine) {
 	}()
 	t.Cleanup(func() { stop(); <-f.ended })
 	<-f.orders // the first dump
+	b := f.batches.Take()
+	b.Items = append(b.Items, pfstate.Change{Kind: pfstate.DumpBegin}, pfstate.Change{Kind: pfstate.DumpEnd})
+	f.changes <- b
 	up := engine.DefaultSettings()
 	up.Up = true
 	if err := e.Configure(up); err != nil {

@@ -41,6 +41,7 @@ const (
 // for again after bulkSilence, long before the bound that pf has.
 const (
 	bulkLinkWait   = 30 * time.Second
+	bulkDumpWait   = 5 * time.Second
 	bulkAnswerWait = 2 * time.Second
 	bulkSilence    = 5 * time.Second
 	bulkTriesMax   = 12
@@ -57,6 +58,7 @@ type bulk struct {
 	heard time.Duration
 
 	gaveUp bool // and said so
+	waits  bool // for the table to be read: with the request goes what is in it
 	states bool // some came since the request, whoever they were for
 }
 
@@ -108,9 +110,16 @@ func (e *Engine) bulkTry() {
 		e.bulkGiveUp()
 		return
 	}
-	e.bulk.tries++
 	e.bulk.state = bulkSent
+	if !e.dump.complete && !e.bulk.waits {
+		e.bulk.waits = true
+		e.bulk.timer.Reset(bulkDumpWait)
+		return
+	}
+	e.bulk.waits = false
+	e.bulk.tries++
 	e.bulk.timer.Reset(bulkAnswerWait)
+	e.sendHave()
 	e.sendAlone(wire.ActUpdReq, func(w *wire.Writer) bool { return w.ID(wire.ActUpdReq, pfstate.ID{}) })
 }
 
@@ -169,10 +178,10 @@ func (e *Engine) bulkGiveUp() {
 // logGivenUp says why nobody answered, as far as that can be known: once, though
 // the request is repeated.
 func (e *Engine) logGivenUp() {
-	for addr, p := range e.peers {
-		if p.heard > e.bulk.since {
+	for _, p := range e.peers.list {
+		if p != nil && p.versioned == "" && p.heard > e.bulk.since {
 			e.log.Warn("bulk update given up: a peer is heard but does not answer; does its firewall let protocol 240 from here in, and its syncpeer name us?",
-				"peer", addr, "tries", e.bulk.tries)
+				"peer", p.addr, "tries", e.bulk.tries)
 			return
 		}
 	}
@@ -189,10 +198,23 @@ func (e *Engine) bulkEnded(ok bool) {
 
 // offer tells the peers of the states that none of them has claimed.
 func (e *Engine) offer() {
+	// With an answer of a Linux peer, that is all there is.
+	whole := e.bulk.ok && e.linuxHere() && !e.bsdHere()
 	e.states.all(func(i slot, r *record) {
-		if r.origin != imported && !r.claimed && r.queue == queueNone {
-			e.queueInsert(i)
+		switch {
+		case r.origin == imported || r.claimed || r.queue != queueNone:
+			return
+		case r.origin == inherited && r.injected && whole:
+			// A copy that its owner ended while no daemon was running here.
+			e.counters.add(staleCopies)
+			e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
+			e.forget(i, nil)
+			return
+		case r.origin == inherited && r.injected:
+			r.lifetime, r.learnt, r.unsure = 0, e.now, true // a lease may be on it
+			e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, i)
 		}
+		e.queueInsert(i)
 	})
 }
 
@@ -207,8 +229,8 @@ func (e *Engine) retryBulk() {
 	if b.state != bulkIdle || b.ok || !e.running() || e.now-b.since < bulkRetryAfter {
 		return
 	}
-	for _, p := range e.peers {
-		if p.heard > b.since {
+	for _, p := range e.peers.list {
+		if p != nil && p.versioned == "" && p.heard > b.since {
 			e.bulkEvent(bulkAgain)
 			return
 		}

@@ -25,6 +25,10 @@ func (e *Engine) changed(c *pfstate.Change) {
 		e.applied(c)
 	case pfstate.Refused:
 		e.refused(c)
+	case pfstate.DumpBegin:
+		e.dumpBegun(c)
+	case pfstate.Forwarding:
+		e.forwards()
 	}
 }
 
@@ -63,7 +67,14 @@ func (e *Engine) moved(c *pfstate.Change) {
 // progress writes what the table says of a known state into its record.
 func (e *Engine) progress(i slot, c *pfstate.Change) {
 	r := e.states.at(i)
+	if !r.carrier && r.word.by >= firstPeer {
+		e.counters.add(takenOver)
+	}
 	r.ref, r.carrier, r.active, r.absent, r.generation = c.Ref, true, e.now, false, e.dump.generation
+	r.leased, r.doomed, r.retry = false, false, false
+	if c.Kind != pfstate.Seen {
+		r.mute = false
+	}
 	// Sequence numbers came from a peer that knows them; this table does not.
 	r.src.State, r.src.WScale = c.State.Src.State, c.State.Src.WScale
 	r.dst.State, r.dst.WScale = c.State.Dst.State, c.State.Dst.WScale
@@ -84,6 +95,7 @@ func (e *Engine) ended(c *pfstate.Change) {
 	if c.Expired && e.held() && !r.closed() {
 		// The link is cut: a peer may have gone on with it, and must not hear of our end of it later.
 		r.carrier = false
+		e.put(i, word{}, 0)
 	}
 	e.end(i)
 }
@@ -92,26 +104,37 @@ func (e *Engine) ended(c *pfstate.Change) {
 // carried its traffic: a copy that ran out here may well live there.
 func (e *Engine) end(i slot) {
 	r := e.states.at(i)
-	id, carrier, unheard := r.id, r.carrier, r.queue == queueIns
+	id, word, carrier, unheard := r.id, r.word, r.carrier || r.word.ours(), r.queue == queueIns && r.word.said == 0
 	if twin := r.twin; twin != 0 { // the other state of the same connection has ended with it
 		e.states.untwin(i)
 		e.states.at(twin).carrier = carrier
 		e.end(twin)
 	}
-	e.forget(i)
 	if !carrier {
+		e.forget(i, nil)
 		e.counters.add(copiesExpired)
 		return
 	}
+	r.word.said = 0 // until its end is told, it counts
+	e.forget(i, nil)
 	e.graves.bury(id, ended)
-	if !unheard {
-		e.queueDelete(id)
+	if unheard {
+		e.drop(id, word, nobody, 0)
+		return
 	}
+	e.queueDelete(gone{id: id, word: word})
 }
 
-// forget drops the record in i without a word to the peers.
-func (e *Engine) forget(i slot) {
-	e.dump.ended(e.states.at(i).flow())
+// forget drops the record in i without a word to the peers. by is the peer that
+// wants it, nil: none does.
+func (e *Engine) forget(i slot, by *peer) {
+	r := e.states.at(i)
+	taker := nobody
+	if by != nil {
+		taker = by.self
+	}
+	e.drop(r.id, r.word, taker, e.packetSeq)
+	e.dump.ended(r.flow())
 	e.states.remove(i)
 }
 
@@ -134,7 +157,7 @@ func (e *Engine) refused(c *pfstate.Change) {
 		if i != 0 && !e.states.at(i).carrier {
 			id := e.states.at(i).id
 			e.counters.add(tableLost)
-			e.forget(i)
+			e.forget(i, nil)
 			e.request(id)
 		}
 		return
@@ -149,13 +172,18 @@ func (e *Engine) refused(c *pfstate.Change) {
 		e.counters.add(tableClash)
 	}
 	e.log.Debug("state refused", "op", c.Op, "id", c.State.ID, "err", c.Err)
-	if i != 0 && (errors.Is(c.Err, pfstate.ErrUnsupported) || errors.Is(c.Err, pfstate.ErrClash)) {
-		e.states.at(i).absent = true // kept, or it would be asked for again and again
+	if i == 0 || c.Op != pfstate.WriteInsert {
 		return
 	}
-	if c.Op == pfstate.WriteInsert && i != 0 {
-		e.counters.add(badState)
-		e.forget(i)
+	// Kept, or it would be asked for again and again. What may pass is tried again.
+	r := e.states.at(i)
+	if r.carrier {
+		return
+	}
+	e.counters.add(badState)
+	r.absent, r.leased, r.until = true, false, 0
+	if r.retry = !errors.Is(c.Err, pfstate.ErrUnsupported); r.retry {
+		e.retryLater(c.Err)
 	}
 }
 
@@ -167,5 +195,9 @@ func (e *Engine) writeState(w pfstate.Write, i slot) {
 	}
 	w.Ref = r.ref
 	e.states.state(i, e.now, &w.State)
+	if w.Kind == pfstate.WriteInsert || w.Kind == pfstate.WriteUpdate {
+		e.setTime(r, &w)
+		r.written = e.now
+	}
 	e.write(w)
 }

@@ -50,6 +50,39 @@ const (
 	bulkServed
 	bulkRepeated
 
+	outBare
+	duplicates
+	recovered
+	lostPackets
+	resendsAsked
+	resendsSent
+	resendsLimited
+	drifts
+	repairs
+	mendedMissing
+	mendedExtra
+	mendedChanged
+	crossedClaims
+	requestsRefused
+	badTrailer
+	noTrailer
+	badPeer
+	oldPackets
+	unprovedPackets
+	tooManyPeers
+	peerRestarts
+	peerDeaths
+	oneWayLinks
+	peerLimit
+	requestsFlood
+	leasesRenewed
+	leasesEnded
+	takenOver
+	spared
+	staleCopies
+	endedAway
+	insertsRetried
+
 	numCounters
 )
 
@@ -93,6 +126,39 @@ var counterTable = [numCounters]struct{ name, help string }{
 	bulkFailed:       {"bulkfailed", "bulk updates given up"},
 	bulkServed:       {"bulkserved", "bulk updates sent"},
 	bulkRepeated:     {"bulkrepeated", "bulk requests that came while one was being served"},
+
+	outBare:         {"obare", "packets sent for their trailer alone"},
+	duplicates:      {"duplicates", "packets that had come before, or were given up"},
+	recovered:       {"recovered", "missing packets that came after all"},
+	lostPackets:     {"lostpackets", "missing packets that were given up"},
+	resendsAsked:    {"resendsasked", "packets asked for again"},
+	resendsSent:     {"resendssent", "packets sent again"},
+	resendsLimited:  {"resendslimited", "requests for packets cut short because a peer asked for too many"},
+	drifts:          {"drifts", "times that a peer's table was found to differ"},
+	repairs:         {"repairs", "times that a difference was found and mended"},
+	mendedMissing:   {"mendedmissing", "states of a peer that were missing here"},
+	mendedExtra:     {"mendedextra", "states held of a peer that it had no more"},
+	mendedChanged:   {"mendedchanged", "states of a peer that were out of date here"},
+	crossedClaims:   {"crossedclaims", "messages of a peer overtaken by ours"},
+	requestsRefused: {"reqrefused", "requests of a peer that has not shown that it hears us refused"},
+	badTrailer:      {"badtrailer", "trailers that could not be read"},
+	noTrailer:       {"notrailer", "packets without a trailer from the address of a Linux peer discarded"},
+	badPeer:         {"badpeer", "packets discarded because they are not from the syncpeer"},
+	oldPackets:      {"oldpackets", "packets of a peer's life before its restart discarded"},
+	unprovedPackets: {"unproved", "packets discarded because their sender has not heard us yet: they may be old ones sent again"},
+	tooManyPeers:    {"toomanypeers", "packets discarded because too many peers are known"},
+	peerRestarts:    {"peerrestarts", "restarts of peers"},
+	peerDeaths:      {"peerdeaths", "peers that fell silent"},
+	oneWayLinks:     {"onewaylinks", "times that a peer was heard but did not hear us"},
+	peerLimit:       {"peerlimit", "states refused because their peer has too many"},
+	requestsFlood:   {"reqflood", "update requests not answered because there were too many"},
+	leasesRenewed:   {"leasesrenewed", "copies given more time because their owner lives"},
+	leasesEnded:     {"leasesended", "copies put back on their own timeouts because their owner is gone"},
+	takenOver:       {"takenover", "states of a peer whose traffic was seen to run through here"},
+	spared:          {"spared", "states ended by a peer and kept because their traffic runs through here"},
+	staleCopies:     {"stalecopies", "copies found at the start that their owner had ended meanwhile"},
+	endedAway:       {"endedaway", "own states that had ended here while the daemon was not running"},
+	insertsRetried:  {"insertsretried", "states offered to the table again after it had refused them"},
 }
 
 // counters is what the engine counts. Messages are counted by action.

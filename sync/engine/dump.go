@@ -14,6 +14,11 @@ type dump struct {
 	complete   bool // one has been read to its end
 	generation uint32
 	endedSince map[flow]struct{} // since the dump was ordered
+
+	began, endedAt time.Duration
+	took           time.Duration
+	mute           bool // the table may keep silent about what it shows
+	mutes          int  // states of which it may
 }
 
 func (d *dump) ended(f flow) {
@@ -28,11 +33,14 @@ func (e *Engine) startDump() {
 		e.dump.again = true
 		return
 	}
-	e.dump.running = true
+	e.dump.running, e.dump.began = true, e.now
 	e.dump.generation++
 	e.dump.endedSince = make(map[flow]struct{})
 	e.write(pfstate.Write{Kind: pfstate.WriteDump})
 }
+
+// dumpBegun notes whether the states to come will tell of themselves.
+func (e *Engine) dumpBegun(c *pfstate.Change) { e.dump.mute, e.dump.mutes = c.Mute, 0 }
 
 // seen takes one line of a dump, or the answer to a probe.
 func (e *Engine) seen(c *pfstate.Change) {
@@ -48,24 +56,54 @@ func (e *Engine) seen(c *pfstate.Change) {
 		}
 		return
 	}
+	if r.mute {
+		e.dump.mutes++
+	}
+	r.generation = e.dump.generation
+	if r.ref = c.Ref; r.absent {
+		r.absent, r.retry = false, false
+	}
 	if r.unsure && e.now-r.learnt < time.Second {
-		r.generation = e.dump.generation
 		return // asked before the last update was written
 	}
 	moved := r.src.State != c.State.Src.State || r.dst.State != c.State.Dst.State
-	renewed := !r.unsure && c.State.Expire > r.expire(e.now)+renewedBy
-	if !moved && !renewed {
-		r.ref, r.generation = c.Ref, e.dump.generation
-		r.learn(&c.State, e.now)
+	switch {
+	case moved && !r.carrier && r.ahead(&c.State):
+		// The order that brings it to where the peer is, is on its way.
+		return
+	case e.touched(r, c.State.Expire), moved && r.leased:
+	case r.doomed:
+		e.remove(i)
+		return
+	case r.leased:
+		return
+	case moved:
+		if !r.mute {
+			e.counters.add(tableLost)
+		}
+	case !r.unsure && c.State.Expire > r.expire(e.now)+renewedBy && r.carrier && e.refreshes(r):
+		e.counters.add(refreshed)
+	default:
+		if r.carrier || r.until == 0 {
+			r.learn(&c.State, e.now)
+			r.until = e.now + c.State.Expire
+		}
 		return
 	}
-	if moved {
-		e.counters.add(tableLost)
-	} else {
-		e.counters.add(refreshed)
+	if r.doomed {
+		e.counters.add(spared)
 	}
 	e.progress(i, c)
 	e.updateEvent(i)
+}
+
+// refreshes tells whether a renewed timeout of a state of ours is to be told:
+// Linux peers keep their copies as long as we live.
+func (e *Engine) refreshes(r *record) bool {
+	if e.linuxHere() && !e.bsdHere() {
+		return false
+	}
+	return !e.dump.running || (e.now-r.learnt)*3 >= min(r.lifetime, max(time.Second, r.timeout.Default()))
 }
 
 // found takes a state of a dump that was not known.
@@ -80,7 +118,10 @@ func (e *Engine) found(c *pfstate.Change) {
 	}
 	i := e.states.add(&c.State, from, e.now)
 	r := e.states.at(i)
-	r.ref, r.carrier, r.generation = c.Ref, true, e.dump.generation
+	r.ref, r.carrier, r.generation, r.injected = c.Ref, true, e.dump.generation, c.Injected
+	if r.mute = e.dump.mute && !c.Injected; r.mute {
+		e.dump.mutes++
+	}
 	if from == local {
 		e.queueInsert(i)
 	}
@@ -90,6 +131,7 @@ func (e *Engine) found(c *pfstate.Change) {
 func (e *Engine) dumpEnded(err error) {
 	e.dump.running = false
 	e.dump.endedSince = nil
+	e.dump.endedAt, e.dump.took = e.now, e.now-e.dump.began
 	switch {
 	case err != nil:
 		e.log.Warn("state table was not read to its end, reading it anew", "err", err)
@@ -98,8 +140,11 @@ func (e *Engine) dumpEnded(err error) {
 		e.sweepGone()
 	default:
 		e.dump.complete = true
-		if e.bulk.state == bulkIdle {
+		switch {
+		case e.bulk.state == bulkIdle:
 			e.offer()
+		case e.bulk.waits:
+			e.bulkTry()
 		}
 	}
 	if e.dump.again {
@@ -111,8 +156,10 @@ func (e *Engine) dumpEnded(err error) {
 // sweepGone ends every state that the last dump should have shown and did not.
 func (e *Engine) sweepGone() {
 	e.states.all(func(i slot, r *record) {
-		if r.generation != e.dump.generation && !r.absent && !r.shadow {
-			e.counters.add(tableLost)
+		if r.generation != e.dump.generation && !r.absent && !r.shadow && e.dump.began > r.written {
+			if !r.mute {
+				e.counters.add(tableLost)
+			}
 			e.end(i)
 		}
 	})

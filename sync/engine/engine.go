@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/auth"
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
@@ -28,6 +29,8 @@ const (
 type Config struct {
 	Creator    uint32 // host id, not 0
 	StateLimit int    // pf's `limit states`; bounds the bulk timeout. 0: 100000
+	PeerStates int    // states that one peer may have here, all BSD peers counting as one; 0: no limit
+	Continues  bool   // the table is the very one that an earlier engine of this creatorid had
 	Log        *slog.Logger
 }
 
@@ -62,7 +65,7 @@ type Engine struct {
 	counters   counters
 	writes     *pfstate.Batch[pfstate.Write] // waiting for the table to take them
 	orders     pfstate.Batches[pfstate.Write]
-	deletes    []pfstate.ID  // DEL_C to send
+	deletes    []gone        // DEL_C to send
 	waiting    time.Duration // when the oldest unsent message was queued; valid while queued
 	push       bool          // send now
 	sendErr    error         // why packets are being lost; nil: they leave
@@ -75,12 +78,40 @@ type Engine struct {
 	serving    walk // our answer to a bulk request
 	sweep      sweep
 	peers      peers
-	strangers  strangers
 	from       netip.Addr    // sender of the packet being handled
 	incoming   pfstate.State // the state in it being handled
 	update     wire.UpdC     // the update in it being handled
 	pace       *time.Timer
 	pacing     bool
+
+	// What goes behind the packets, and comes behind those of Linux peers.
+	epoch     uint64
+	seq       uint64 // of the last packet sent
+	own       digest // of what we said and answer for
+	ring      ring
+	keys      auth.Keyring
+	keyed     time.Duration // when the key was changed
+	answering answering
+	retry     retry
+	unproved  []unproved
+	lives     [firstPeer + peersMax]uint8 // of those who left
+	forwarded time.Duration               // when this host last carried traffic, 0: never
+	gapTimer  *time.Timer
+	gapsDue   time.Duration
+	beaconed  time.Duration
+	greeted   time.Duration
+	sentAt    []uint64 // e.seq, each second
+
+	// Of the packet being handled.
+	speaking    *peer
+	packetSeq   uint64
+	packetFlags wire.TrailerFlags
+	late        bool // a later one has come before
+
+	heardList   []wire.Heard
+	ranges      []wire.Range
+	bareBuf     []byte
+	barePackets [1][]byte
 }
 
 // New returns an engine; Run starts it.
@@ -96,8 +127,9 @@ func New(cfg Config, table Table, l Link, tap Tap) *Engine {
 	e.writes = e.orders.Take()
 	e.graves.reset()
 	e.requests.reset()
-	e.peers = make(peers)
-	e.strangers = make(strangers)
+	e.peers = newPeers()
+	e.epoch = newEpoch()
+	e.ranges = make([]wire.Range, 0, rangesMax)
 	return e
 }
 
@@ -108,6 +140,8 @@ func (e *Engine) Run(ctx context.Context) {
 	e.start = time.Now()
 	e.bulk.timer = newStoppedTimer()
 	e.pace = newStoppedTimer()
+	e.gapTimer = newStoppedTimer()
+	defer e.gapTimer.Stop()
 	sweepTimer := time.NewTicker(sweepEvery)
 	defer sweepTimer.Stop()
 	defer e.bulk.timer.Stop()
@@ -159,6 +193,9 @@ func (e *Engine) Run(ctx context.Context) {
 		case <-e.pace.C:
 			e.tick()
 			e.pacing = false
+		case <-e.gapTimer.C:
+			e.tick()
+			e.askGaps()
 		case <-sweepTimer.C:
 			e.tick()
 			e.sweepTurn()
@@ -172,13 +209,17 @@ func (e *Engine) tick() { e.now = max(1, time.Since(e.start)) }
 // settle ends a turn: what can leave leaves, once no input is waiting or a bound is reached.
 func (e *Engine) settle() {
 	busy := len(e.table.Changes()) > 0 || len(e.link.Received()) > 0 || len(e.ask) > 0
-	if e.pacing || !e.queued() && !e.walking() {
+	if e.pacing || !e.queued() && !e.walking() && !e.answering.waiting() {
 		return
 	}
 	if busy && !e.push && !(e.queued() && e.now-e.waiting >= flushBound) {
 		return
 	}
-	if more := e.flush(); more || e.walking() {
+	more := e.flush()
+	if e.answering.waiting() {
+		more = e.answerTurn() || more
+	}
+	if more || e.walking() {
 		e.pace.Reset(paceEvery)
 		e.pacing = true
 	}
@@ -236,7 +277,7 @@ func (e *Engine) linkChanged(s link.Status) {
 		e.sendRecovered(true)
 	}
 	if s.Config.Syncdev != old.Config.Syncdev || s.Config.Syncpeer != old.Config.Syncpeer {
-		clear(e.peers)
+		e.forgetPeers()
 	}
 	if s.Up == old.Up && s.Config == old.Config {
 		return
@@ -268,5 +309,5 @@ func (e *Engine) maxPayload() int {
 	if m := e.linkState.MTU; m > 0 {
 		mtu = min(mtu, m)
 	}
-	return max(mtu-ipHeaderLen, wire.HeaderLen+wire.SubheaderLen+wire.StateLen)
+	return max(mtu-ipHeaderLen-trailerSpace-e.keys.Overhead(), wire.HeaderLen+wire.SubheaderLen+wire.StateLen)
 }

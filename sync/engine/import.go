@@ -7,15 +7,21 @@ import (
 
 // importState takes over a state that a peer made, told by an insert or by an
 // update. It reports whether it did.
-func (e *Engine) importState(a wire.Action, s *pfstate.State) bool {
+// said names what the sender says of it and answers for, 0: it does not.
+func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) bool {
 	acknowledge := s.Flags&pfstate.FlagAck != 0
 	s.Flags &^= pfstate.FlagAck
 	switch {
 	case !installable(s):
 		e.counters.add(neverSynced)
 		return false
-	case e.graves.of(s.ID) == ended, e.graves.of(s.ID) == deleted && a != wire.ActIns:
+	case e.graves.of(s.ID) == ended, e.graves.of(s.ID) == deleted && (a != wire.ActIns || e.late):
 		e.counters.add(buried)
+		return false
+	case e.endedHere(s):
+		e.counters.add(endedAway)
+		e.queueDelete(gone{id: s.ID})
+		e.push = true
 		return false
 	}
 	e.graves.dig(s.ID)
@@ -27,19 +33,26 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State) bool {
 			e.updateRequested(i) // so that the peer does come round
 			return false
 		case adopt:
-			e.adopt(i, s)
+			e.adopt(i, s, said)
 			return true
 		case keepBoth:
 			twin = i
 		case replace:
 			if old := e.states.at(i).twin; old != 0 {
-				e.forget(old)
+				e.forget(old, nil)
 			}
-			e.forget(i)
+			e.forget(i, nil)
 		}
+	}
+	if e.limited(e.speaking) {
+		e.counters.add(peerLimit)
+		return false
 	}
 	i := e.states.add(s, imported, e.now)
 	r := e.states.at(i)
+	if said != 0 {
+		e.told(i, said)
+	}
 	r.heard, r.generation, r.unsure = e.now, e.dump.generation, s.Expire == 0
 	if twin != 0 {
 		e.states.pair(twin, i)
@@ -89,25 +102,64 @@ func less(a, b pfstate.ID) bool {
 }
 
 // adopt calls the state in i by the peer's id and merges what the peer says.
-func (e *Engine) adopt(i slot, s *pfstate.State) {
+func (e *Engine) adopt(i slot, s *pfstate.State, said uint64) {
 	e.states.unlink(i)
-	e.states.rename(i, s.ID, imported)
 	r := e.states.at(i)
+	e.drop(r.id, r.word, nobody, 0)
+	r.word = word{}
+	e.states.rename(i, s.ID, imported)
 	r.claimed, r.carrier = true, false
-	e.known(i, s)
+	e.known(i, s, said)
+}
+
+// endedHere tells that a peer speaks for a state that this firewall made, and
+// that ended here while no daemon was running: the table is the same as then,
+// and does not hold it.
+func (e *Engine) endedHere(s *pfstate.State) bool {
+	return e.packetFlags&wire.FlagHeir != 0 && s.ID.Creator == e.cfg.Creator &&
+		e.cfg.Continues && e.dump.complete && e.find(s) == 0
+}
+
+// limited tells that a peer has as many states here as it may. All BSD peers
+// share one limit: whoever makes up addresses gets no more than one of them.
+func (e *Engine) limited(p *peer) bool {
+	if e.cfg.PeerStates == 0 {
+		return false
+	}
+	n := p.imported
+	if !p.linux {
+		n = 0
+		e.peers.each(func(p *peer) {
+			if !p.linux {
+				n += p.imported
+			}
+		})
+	}
+	return n >= e.cfg.PeerStates
 }
 
 // known merges a full state into the record that has its id. A peer that
 // names other keys by it speaks of a successor.
-func (e *Engine) known(i slot, s *pfstate.State) {
+func (e *Engine) known(i slot, s *pfstate.State, said uint64) {
 	r := e.states.at(i)
 	if !r.shadow && r.flow() != flowOf(s) {
-		e.removeFor(r.id, i)
-		e.importState(wire.ActIns, s)
+		e.remove(i)
+		if !e.importState(wire.ActIns, s, said) && said != 0 {
+			e.refuse(s.ID, said)
+		}
 		return
 	}
 	r.claimed = true
-	if r.absent {
+	switch {
+	case said == 0:
+	case e.packetFlags&wire.FlagHeir != 0 && r.carrier:
+		// We are not gone: said again, it is ours.
+		e.put(i, word{said: said, by: e.speaking.self, life: e.speaking.life}, e.packetSeq)
+		e.updateEvent(i)
+	case e.speaking.linux || r.origin == imported && !r.carrier:
+		e.told(i, said)
+	}
+	if r.absent && !r.retry {
 		r.learn(s, e.now)
 		return
 	}

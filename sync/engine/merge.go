@@ -32,6 +32,12 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 	if expire == 0 && (r.shadow || r.absent) {
 		expire = u.Timeout.Default() // no table to ask
 	}
+	if r.absent && r.retry { // not in the table, but it may be soon
+		if staleSides < 2 {
+			r.timeout = u.Timeout
+		}
+		return
+	}
 	if staleSides < 2 {
 		r.timeout = u.Timeout
 		if staleSides == 1 { // neither's class fits the sum; pf takes the peer's and is corrected later

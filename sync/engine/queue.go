@@ -34,18 +34,27 @@ func (e *Engine) queueInsert(i slot) {
 	}
 }
 
-func (e *Engine) queueDelete(id pfstate.ID) {
+// gone is a state that has ended, and whose end is to be told.
+type gone struct {
+	id      pfstate.ID
+	word    word // what was last said of it
+	unknown bool // it is told to one who asked, because it is not known
+}
+
+func (e *Engine) queueDelete(g gone) {
 	if !e.settings.Up {
+		e.drop(g.id, g.word, nobody, 0)
 		return
 	}
 	if len(e.deletes) >= heldDeletesMax {
 		e.counters.add(heldDeletes)
+		e.drop(g.id, g.word, nobody, 0)
 		return
 	}
 	if !e.queued() {
 		e.waiting = e.now
 	}
-	e.deletes = append(e.deletes, id)
+	e.deletes = append(e.deletes, g)
 }
 
 // updateEvent follows pf's pfsync_update_state: OpenBSD if_pfsync.c.
@@ -85,6 +94,9 @@ func (e *Engine) dropQueues() {
 		for e.states.queues[q].head != 0 {
 			e.states.unlink(e.states.queues[q].head)
 		}
+	}
+	for _, g := range e.deletes {
+		e.drop(g.id, g.word, nobody, 0)
 	}
 	e.deletes = e.deletes[:0]
 	e.requests.pending = e.requests.pending[:0]

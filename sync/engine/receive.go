@@ -2,9 +2,10 @@ package engine
 
 import (
 	"errors"
-	"fmt"
+	"net/netip"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/auth"
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
@@ -38,21 +39,107 @@ func (e *Engine) receive(p *link.Packet) {
 	case p.Src == e.linkState.Addr:
 		e.counters.add(ownPackets)
 		return
+	case !e.fromPeer(p.Src):
+		e.counters.add(badPeer)
+		return
 	}
 	_, rest, err := wire.ParseHeader(p.Payload)
 	if err != nil {
 		e.countHeader(err)
-		if e.strangers.first(p.Src) {
-			e.log.Warn("a peer's packets are not understood; it may speak another version of pfsync", "peer", p.Src, "err", err)
-		}
+		e.stranger(p.Src, p.Payload, err)
 		return
 	}
 	e.from = p.Src
-	fresh := e.heardOf(p.Src)
+	verdict, ok := e.authentic(p.Payload)
+	if !ok {
+		return
+	}
+	t, err := wire.ParseTrailer(wire.Behind(p.Payload))
+	switch {
+	case err == nil:
+		e.receiveLinux(p, &t, rest, verdict)
+	case errors.Is(err, wire.ErrNoTrailer), errors.Is(err, wire.ErrVersion):
+		e.receiveBSD(p, rest)
+	default:
+		e.counters.add(badTrailer)
+	}
+}
+
+// fromPeer tells whether packets from addr are taken: only the syncpeer's, if one is set.
+func (e *Engine) fromPeer(addr netip.Addr) bool {
+	peer := e.linkState.Config.Peer()
+	return peer.IsMulticast() || addr == peer
+}
+
+// receiveLinux handles a packet with a trailer.
+func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, rest []byte, verdict auth.Verdict) {
+	if t.Epoch == e.epoch {
+		e.counters.add(ownPackets)
+		return
+	}
+	if !e.prove(p, t) {
+		return
+	}
+	sender, fresh := e.speaker(p.Src, t)
+	if sender == nil || !e.arrived(sender, t.Seq) {
+		return
+	}
+	if sender.addr != p.Src {
+		e.readdressed(sender, p.Src)
+	}
+	e.came(sender)
+	sender.keyed = sender.keyed || verdict == auth.Current
+	e.speaking, e.packetSeq, e.packetFlags, e.late = sender, t.Seq, t.Flags, t.Seq != sender.window.high
+	e.preamble(sender, t)
 	e.sections(rest)
+	e.postscript(sender, t)
+	if sender.busEnd && len(sender.window.gaps) == 0 {
+		sender.busEnd = false
+		e.bulkEvent(bulkEnd)
+	}
+	e.newcomer(fresh)
+	if fresh {
+		e.greet()
+	}
+}
+
+// receiveBSD handles a packet without one.
+func (e *Engine) receiveBSD(p *link.Packet, rest []byte) {
+	sender, fresh := e.meet(p.Src)
+	if sender == nil {
+		return
+	}
+	if sender.linux && !sender.dead {
+		e.counters.add(noTrailer)
+		return
+	}
+	if sender.linux || sender.versioned != "" {
+		e.leave(sender)
+		if sender, fresh = e.meet(p.Src); sender == nil {
+			return
+		}
+	}
+	e.came(sender)
+	e.speaking, e.packetSeq, e.packetFlags, e.late = sender, 0, 0, false
+	e.sections(rest)
+	e.newcomer(fresh)
+}
+
+func (e *Engine) newcomer(fresh bool) {
 	if fresh && e.bulk.state == bulkSent {
 		e.bulkTry() // it did not hear the request: it has come up since
 	}
+}
+
+// readdressed follows a peer whose address has changed.
+func (e *Engine) readdressed(p *peer, addr netip.Addr) {
+	if old := e.peers.of(addr); old != nil {
+		e.leave(old)
+	}
+	e.log.Info("peer has another address", "peer", addr, "before", p.addr)
+	delete(e.peers.at, p.addr)
+	p.addr = addr
+	e.peers.at[addr] = p.self
 }
 
 // sections handles what follows the header.
@@ -118,26 +205,50 @@ func (e *Engine) eachID(s wire.Section, handle func(pfstate.ID, slot)) {
 }
 
 func (e *Engine) receiveIns(s wire.Section) {
-	e.eachState(s, func(state *pfstate.State) {
-		if i := e.states.byID[state.ID]; i != 0 {
-			e.known(i, state)
-			return
-		}
-		e.importState(wire.ActIns, state)
-	})
+	e.eachState(s, func(state *pfstate.State) { e.receiveState(wire.ActIns, state) })
 }
 
 func (e *Engine) receiveUpd(s wire.Section) {
 	e.bulkProgress()
 	e.eachState(s, func(state *pfstate.State) {
-		if i := e.states.byID[state.ID]; i != 0 {
-			e.known(i, state)
-			return
-		}
-		if !e.importState(wire.ActUpd, state) {
+		if !e.receiveState(wire.ActUpd, state) {
 			e.counters.add(badState)
 		}
 	})
+}
+
+// receiveState takes a whole state and reports whether it is in the store.
+func (e *Engine) receiveState(a wire.Action, s *pfstate.State) bool {
+	p := e.speaking
+	said := uint64(0) // an answer names nobody who answers for it
+	if e.packetFlags&wire.FlagAnswer == 0 {
+		said = wire.Said(s.ID, &s.Src, &s.Dst, s.Timeout)
+	}
+	e.unrefuse(p, s.ID)
+	if i := e.states.byID[s.ID]; i != 0 {
+		if !e.overtaken(i) {
+			e.known(i, s, said)
+		}
+		return true
+	}
+	if !e.importState(a, s, said) {
+		if said != 0 {
+			e.refuse(s.ID, said)
+		}
+		return false
+	}
+	return true
+}
+
+// overtaken tells that the sender of the packet being read has said something
+// newer of the state in i already.
+func (e *Engine) overtaken(i slot) bool {
+	r := e.states.at(i)
+	if e.late && e.ownerOf(r.word) == e.speaking && int32(uint32(e.packetSeq)-r.saidIn) < 0 {
+		e.counters.add(crossedClaims)
+		return true
+	}
+	return false
 }
 
 func (e *Engine) receiveUpdC(s wire.Section) {
@@ -150,25 +261,41 @@ func (e *Engine) receiveUpdC(s wire.Section) {
 		}
 		i := e.states.byID[u.ID]
 		switch {
+		case i != 0 && e.overtaken(i):
 		case i != 0:
-			if r := e.states.at(i); r.behind(u) || !r.justActive(e.now) {
-				r.carrier = false // the peer has seen traffic; else it only answers a stale message
-			}
-			e.merge(i, u, 0)
+			e.updateTold(i, u)
 		case e.graves.of(u.ID) == noGrave:
 			e.request(u.ID)
 		}
 	}
 }
 
+// updateTold takes an update of the state in i.
+func (e *Engine) updateTold(i slot, u *wire.UpdC) {
+	r := e.states.at(i)
+	switch {
+	case e.packetFlags&wire.FlagAnswer != 0:
+	case e.speaking.linux:
+		e.told(i, wire.Said(u.ID, &u.Src, &u.Dst, u.Timeout))
+	case r.behind(u) || !r.justActive(e.now):
+		r.carrier = false // the peer has seen traffic; else it only answers a stale message
+		e.told(i, wire.Said(u.ID, &u.Src, &u.Dst, u.Timeout))
+	}
+	e.merge(i, u, 0)
+}
+
 func (e *Engine) receiveUpdReq(s wire.Section) {
 	e.eachID(s, func(id pfstate.ID, i slot) {
 		switch {
 		case id.IsZero():
-			e.serveBulk()
+			e.bulkWanted()
 		case i == 0:
 			e.counters.add(badState)
 		case e.states.at(i).flags&pfstate.FlagNoSync == 0:
+			if e.requests.served++; e.requests.served > servedMax {
+				e.counters.add(requestsFlood)
+				return
+			}
 			e.updateRequested(i)
 		}
 	})
@@ -186,16 +313,54 @@ func (e *Engine) receiveDel(s wire.Section) {
 // removeFor removes the state id, in slot i if it is known, because a peer says so.
 // Of an unknown one a third firewall may be telling right now.
 func (e *Engine) removeFor(id pfstate.ID, i slot) {
+	p, answer := e.speaking, e.packetFlags&wire.FlagAnswer != 0
+	e.unrefuse(p, id)
+	if i != 0 && p.linux && e.holds(i, answer) {
+		return
+	}
 	if e.graves.of(id) == noGrave {
 		e.graves.bury(id, deleted)
 	}
 	if i == 0 {
-		e.counters.add(badState)
+		if !answer {
+			e.counters.add(badState)
+		}
 		return
 	}
+	if r := e.states.at(i); p.linux && !r.closed() && e.forwarded != 0 && e.forwarded >= r.learnt && !r.absent && !r.shadow {
+		// Its owner saw no more traffic; but it may have moved here, without an event.
+		e.put(i, word{by: p.self}, e.packetSeq)
+		r.doomed = true
+		e.writeState(pfstate.Write{Kind: pfstate.WriteProbe}, i)
+		return
+	}
+	e.remove(i)
+}
+
+// remove takes the state in i out of the table, because a peer says so.
+func (e *Engine) remove(i slot) {
 	e.states.untwin(i) // the connection lives as long as one of its states does
 	e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
-	e.forget(i)
+	e.forget(i, e.speaking)
+}
+
+// holds tells that the state in i stays, though a Linux peer deletes it.
+func (e *Engine) holds(i slot, answer bool) bool {
+	r, p := e.states.at(i), e.speaking
+	switch {
+	case e.overtaken(i):
+		return true
+	case answer: // it does not know the state: what of it, if it is another's
+		if owner := e.ownerOf(r.word); owner == p || owner == nil && !r.claims() {
+			return false
+		}
+		return true
+	case r.word.ours() && e.crossed(r), r.carrier && !r.word.ours() && r.queue != queueNone:
+		e.counters.add(crossedClaims)
+		e.updateRequested(i) // in full: it has forgotten it
+		return true
+	}
+	return false
 }
 
 // receiveClr removes all states of a creator. Nobody else clears our own.
@@ -242,17 +407,17 @@ func (e *Engine) receiveBus(s wire.Section) {
 		return
 	}
 	if b.Creator == e.cfg.Creator {
-		e.counters.add(ownCreator)
-		if p := e.peers[e.from]; p != nil && !p.loud {
-			p.loud = true
-			e.log.Error("another firewall uses our creatorid; give one of them another (pfsyncd --hostid)",
-				"peer", e.from, "creatorid", fmt.Sprintf("%08x", b.Creator))
-		}
+		e.ownCreator(e.speaking)
 	}
+	e.speaking.creator = b.Creator
 	switch b.Status {
 	case wire.BusStart:
 		e.bulkEvent(bulkStart)
 	case wire.BusEnd:
+		if len(e.speaking.window.gaps) > 0 { // what is missing is a part of it
+			e.speaking.busEnd = true
+			return
+		}
 		e.bulkEvent(bulkEnd)
 	}
 }

@@ -47,10 +47,15 @@ type record struct {
 	created  time.Duration
 	learnt   time.Duration // when lifetime was learnt
 	lifetime time.Duration // left at that moment
+	until    time.Duration // when the table's entry runs out unless traffic renews it; 0: not known
+	written  time.Duration // when its entry was last ordered from the table
 	heard    time.Duration // last pfsync message for this state, 0 never
 	active   time.Duration // last sign of traffic here, 0 never
 
+	word word // what was last said of it, by us or by a peer
+
 	ref        uint32 // the table's name of the entry
+	saidIn     uint32 // the packet in which word was said: the lower half of its number
 	generation uint32 // of the dump that saw it last
 	prev, next slot   // in the queue
 	twin       slot   // pf's other state of the same connection
@@ -64,7 +69,12 @@ type record struct {
 	origin    origin
 	carrier   bool // what was last heard of it came from local traffic, not from a peer
 	claimed   bool // not imported: the peers know its id, from us or from another
-	absent    bool // the table cannot hold it; kept to answer the peers
+	absent    bool // the table does not hold it; kept to answer the peers
+	retry     bool // absent for now: the table is asked again
+	leased    bool // the entry lives as long as its living owner renews it
+	doomed    bool // its owner ended it; a probe will tell whether traffic moved here meanwhile
+	injected  bool // found in the table, and not made by traffic
+	mute      bool // found in the table, which may tell nothing of it
 	unsure    bool // the table chose the lifetime: ask before judging whether it was renewed
 	shadow    bool // of two twins the one that is not in the table
 	extra     bool // the store has more of it
@@ -148,6 +158,11 @@ func (r *record) learn(s *pfstate.State, now time.Duration) {
 func (r *record) behind(u *wire.UpdC) bool {
 	icmp := r.proto == pfstate.ProtoICMP || r.proto == pfstate.ProtoICMPv6
 	return u.Src.State > r.src.State || u.Dst.State > r.dst.State || icmp && u.Timeout > r.timeout
+}
+
+// ahead tells that r has progress that s has not.
+func (r *record) ahead(s *pfstate.State) bool {
+	return r.src.State > s.Src.State || r.dst.State > s.Dst.State
 }
 
 // justActive tells that traffic has moved the state here a moment ago.

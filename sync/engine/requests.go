@@ -9,11 +9,20 @@ import (
 type requests struct {
 	pending []pfstate.ID
 	recent  map[pfstate.ID]struct{}
+	served  int // of the peers' in this second
 }
 
-const requestsMax = 1 << 14
+const (
+	requestsMax = 1 << 14
+	servedMax   = 1 << 15 // answers to update requests, each second
+)
 
-func (q *requests) reset() { q.recent = make(map[pfstate.ID]struct{}) }
+func (q *requests) reset() {
+	q.served = 0
+	if len(q.recent) > 0 || q.recent == nil {
+		q.recent = make(map[pfstate.ID]struct{})
+	}
+}
 
 // request asks the peers for a state they spoke of and that is not known here.
 func (e *Engine) request(id pfstate.ID) {

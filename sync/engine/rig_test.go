@@ -149,8 +149,10 @@ func (l *rigLink) Send(payloads [][]byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range payloads {
-		l.sizes = append(l.sizes, len(p))
-		l.sent = append(l.sent, messages(l.t, p)...)
+		if h, _, _ := wire.ParseHeader(p); h.Len > wire.HeaderLen { // not for its trailer alone
+			l.sizes = append(l.sizes, int(h.Len))
+			l.sent = append(l.sent, messages(l.t, p)...)
+		}
 	}
 	return len(payloads), nil
 }

@@ -17,55 +17,79 @@ const (
 )
 
 // packets is the packets being built, in buffers that are used again and again.
+// Messages are sorted by the flags of the packets they go into.
 type packets struct {
 	writers  []*wire.Writer
-	open     int // writers in use; the last one takes messages
+	flags    []wire.TrailerFlags
+	open     int    // writers in use
+	current  [4]int // by flags: one more than the writer that takes messages
 	max      int
+	spare    int // bytes for a trailer
 	payloads [][]byte
+	sent     []wire.TrailerFlags // of payloads
 	state    pfstate.State
 	update   wire.UpdC
 }
 
-func (p *packets) begin(maxPayload int) { p.open, p.max = 0, maxPayload }
+func (p *packets) begin(maxPayload, spare int) {
+	p.open, p.max, p.spare = 0, maxPayload, spare
+	p.current = [4]int{}
+}
 
 // next opens another packet.
-func (p *packets) next() *wire.Writer {
+func (p *packets) next(flags wire.TrailerFlags) *wire.Writer {
 	if p.open == len(p.writers) {
 		p.writers = append(p.writers, new(wire.Writer))
+		p.flags = append(p.flags, 0)
 	}
 	w := p.writers[p.open]
+	w.Spare = p.spare
 	w.Reset(p.max)
+	p.flags[p.open] = flags
 	p.open++
+	p.current[flags] = p.open
 	return w
 }
 
-// last is the packet that takes messages.
-func (p *packets) last() *wire.Writer {
-	if p.open == 0 {
-		return p.next()
+// at is where the next message with those flags goes, if it fits: the number of
+// the packet, counted from 0.
+func (p *packets) at(flags wire.TrailerFlags) (*wire.Writer, int) {
+	if p.current[flags] == 0 {
+		p.next(flags)
 	}
-	return p.writers[p.open-1]
+	n := p.current[flags] - 1
+	return p.writers[n], n
 }
 
-// put writes a message into the last packet, or into a new one.
-func (p *packets) put(write func(*wire.Writer) bool) {
-	if !write(p.last()) {
-		write(p.next())
+// put writes a message into the packet with those flags, or into a new one, and
+// returns the packet's number, counted from 0.
+func (p *packets) put(flags wire.TrailerFlags, write func(*wire.Writer) bool) int {
+	if w, n := p.at(flags); write(w) {
+		return n
 	}
+	write(p.next(flags))
+	return p.current[flags] - 1
 }
 
-func (p *packets) finish() [][]byte {
-	p.payloads = p.payloads[:0]
-	for _, w := range p.writers[:p.open] {
+func (p *packets) finish() ([][]byte, []wire.TrailerFlags) {
+	p.payloads, p.sent = p.payloads[:0], p.sent[:0]
+	for i, w := range p.writers[:p.open] {
 		if !w.Empty() {
 			p.payloads = append(p.payloads, w.Finish())
+			p.sent = append(p.sent, p.flags[i])
 		}
 	}
-	return p.payloads
+	return p.payloads, p.sent
 }
 
 // held tells that messages wait for the sync link to come back.
 func (e *Engine) held() bool { return e.linkState.Config.Syncdev != "" && !e.linkState.Up }
+
+// build begins to build packets.
+func (e *Engine) build() { e.out.begin(e.maxPayload(), trailerSpace+e.keys.Overhead()) }
+
+// seqOf is the number that the nth packet being built will have.
+func (e *Engine) seqOf(n int) uint64 { return e.seq + 1 + uint64(n) }
 
 // flush sends what is queued, some packets at a time, and reports whether more is waiting.
 func (e *Engine) flush() (more bool) {
@@ -74,7 +98,7 @@ func (e *Engine) flush() (more bool) {
 		return false
 	}
 	e.push = false
-	e.out.begin(e.maxPayload())
+	e.build()
 	e.putAcks()
 	e.putUpdates()
 	e.putDeletes()
@@ -97,27 +121,37 @@ func (e *Engine) putAcks() {
 		id := e.states.at(l.head).id
 		e.states.unlink(l.head)
 		e.counters.out[wire.ActInsAck]++
-		e.out.put(func(w *wire.Writer) bool { return w.ID(wire.ActInsAck, id) })
+		e.out.put(0, func(w *wire.Writer) bool { return w.ID(wire.ActInsAck, id) })
 	}
 }
 
 func (e *Engine) putUpdates() {
 	u := &e.out.update
 	for l := &e.states.queues[queueUpdC]; l.head != 0 && !e.full(); {
-		r := e.states.at(l.head)
+		i := l.head
+		r := e.states.at(i)
 		*u = wire.UpdC{ID: r.id, Src: r.src, Dst: r.dst, Timeout: r.timeout}
-		e.states.unlink(l.head)
+		e.states.unlink(i)
 		e.counters.out[wire.ActUpdC]++
-		e.out.put(func(w *wire.Writer) bool { return w.UpdC(u) })
+		if !r.claims() {
+			e.out.put(wire.FlagAnswer, func(w *wire.Writer) bool { return w.UpdC(u) })
+			continue
+		}
+		e.say(i, e.seqOf(e.out.put(0, func(w *wire.Writer) bool { return w.UpdC(u) })))
 	}
 }
 
 func (e *Engine) putDeletes() {
 	n := 0
 	for ; n < len(e.deletes) && !e.full(); n++ {
-		id := e.deletes[n]
+		g := &e.deletes[n]
+		var flags wire.TrailerFlags
+		if g.unknown {
+			flags = wire.FlagAnswer
+		}
 		e.counters.out[wire.ActDelC]++
-		e.out.put(func(w *wire.Writer) bool { return w.ID(wire.ActDelC, id) })
+		at := e.out.put(flags, func(w *wire.Writer) bool { return w.ID(wire.ActDelC, g.id) })
+		e.drop(g.id, g.word, ourselves, e.seqOf(at))
 	}
 	e.deletes = append(e.deletes[:0], e.deletes[n:]...)
 }
@@ -126,18 +160,23 @@ func (e *Engine) putStates(q queueKind, a wire.Action) {
 	for l := &e.states.queues[q]; l.head != 0 && !e.full(); {
 		i := l.head
 		e.states.unlink(i)
-		e.states.at(i).claimed = e.states.at(i).claimed || e.linkState.Up
-		e.putState(i, a)
+		r := e.states.at(i)
+		r.claimed = r.claimed || e.linkState.Up
+		if a == wire.ActIns || r.claims() {
+			e.say(i, e.seqOf(e.putState(0, i, a)))
+		} else {
+			e.putState(wire.FlagAnswer, i, a)
+		}
 	}
 }
 
-// putState writes the state in i out in full.
-func (e *Engine) putState(i slot, a wire.Action) {
+// putState writes the state in i out in full and returns the packet's number.
+func (e *Engine) putState(flags wire.TrailerFlags, i slot, a wire.Action) int {
 	s := &e.out.state
 	e.states.state(i, e.now, s)
 	s.Flags &^= pfstate.FlagNoSync | pfstate.FlagAck
 	e.counters.out[a]++
-	e.out.put(func(w *wire.Writer) bool { return w.State(a, s) })
+	return e.out.put(flags, func(w *wire.Writer) bool { return w.State(a, s) })
 }
 
 // putRequests sends update requests in packets of their own, as OpenBSD does.
@@ -145,23 +184,30 @@ func (e *Engine) putRequests() {
 	if len(e.requests.pending) == 0 {
 		return
 	}
-	e.out.next()
+	e.out.next(0)
 	for _, id := range e.requests.pending {
 		e.counters.out[wire.ActUpdReq]++
-		e.out.put(func(w *wire.Writer) bool { return w.ID(wire.ActUpdReq, id) })
+		e.out.put(0, func(w *wire.Writer) bool { return w.ID(wire.ActUpdReq, id) })
 	}
 	e.requests.pending = e.requests.pending[:0]
 }
 
 // send shows the packets on pfsync0 and hands them to the link, if there is one.
-func (e *Engine) send(payloads [][]byte) {
+func (e *Engine) send(payloads [][]byte, flags []wire.TrailerFlags) {
 	if len(payloads) == 0 {
 		return
 	}
-	e.tap.Show(payloads)
-	if !e.linkState.Up {
-		return
+	if e.linkState.Up {
+		e.trailers(payloads, flags)
 	}
+	e.tap.Show(payloads)
+	if e.linkState.Up {
+		e.transmit(payloads)
+	}
+}
+
+// transmit hands packets to the link.
+func (e *Engine) transmit(payloads [][]byte) {
 	sent, err := e.link.Send(payloads)
 	e.counters.n[outPackets] += uint64(sent)
 	e.counters.n[outErrors] += uint64(len(payloads) - sent)
@@ -175,21 +221,24 @@ func (e *Engine) send(payloads [][]byte) {
 }
 
 // sendRecovered tells the peers of all states when packets were lost for a while
-// and leave again. What is too big stays so until the link changes.
+// and leave again; Linux peers ask for what they miss. What is too big stays so
+// until the link changes.
 func (e *Engine) sendRecovered(linkChanged bool) {
 	switch {
 	case e.sendErr == nil:
 	case linkChanged, e.now-e.sendFailed > sendQuiet && !errors.Is(e.sendErr, link.ErrTooBig):
-		e.log.Info("packets leave again, telling the peers of all states", "after", e.sendErr)
+		e.log.Info("packets leave again", "after", e.sendErr)
 		e.sendErr = nil
-		e.serveBulk()
+		if e.bsdHere() || !e.linuxHere() {
+			e.serveBulk(nil)
+		}
 	}
 }
 
 // sendAlone sends one packet with what write puts into it, at once.
 func (e *Engine) sendAlone(a wire.Action, write func(*wire.Writer) bool) {
-	e.out.begin(e.maxPayload())
+	e.build()
 	e.counters.out[a]++
-	e.out.put(write)
+	e.out.put(0, write)
 	e.send(e.out.finish())
 }

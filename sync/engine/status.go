@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -40,7 +41,7 @@ func (e *Engine) Status() (s Status, err error) {
 		s = Status{
 			Settings: e.settings, Link: e.linkState, Bulk: bulkNames[e.bulk.state], SyncOK: e.bulk.ok && e.linkState.Up,
 			Local: e.states.count[local] + e.states.count[inherited], Imported: e.states.count[imported],
-			Queued: len(e.deletes), Peers: len(e.peers), SendErr: e.sendErr,
+			Queued: len(e.deletes), Peers: e.peers.len(), SendErr: e.sendErr, PeerList: e.peerList(),
 		}
 		if e.bulk.state == bulkIdle && !e.bulk.ok {
 			s.Bulk = "failed"
@@ -50,6 +51,44 @@ func (e *Engine) Status() (s Status, err error) {
 		}
 	})
 	return s, err
+}
+
+// peerList describes the peers.
+func (e *Engine) peerList() (all []PeerStatus) {
+	e.peers.each(func(p *peer) {
+		s := PeerStatus{
+			Addr: p.addr, Creator: p.creator, Kind: p.kind(), State: "up", Age: e.now - p.heard,
+			States: p.imported, Sync: "unknown",
+		}
+		switch {
+		case p.dead:
+			s.State = "dead"
+		case p.quiet:
+			s.State = "stale"
+		}
+		if p.linux && p.compared {
+			s.Sync = "no"
+			if p.insync {
+				s.Sync = "yes"
+			}
+		}
+		s.Problems = p.problems()
+		all = append(all, s)
+	})
+	return all
+}
+
+func (p *peer) problems() (all []string) {
+	add := func(is bool, text string) {
+		if is {
+			all = append(all, text)
+		}
+	}
+	add(p.deaf && !p.dead, "does not hear us")
+	add(p.impostor, "uses our creatorid")
+	add(p.versioned != "", "its packets are not understood")
+	add(len(p.refused) > 0, fmt.Sprintf("%d of its states are refused here", len(p.refused)))
+	return all
 }
 
 // Counters returns all counters, pf's first.

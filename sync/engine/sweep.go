@@ -11,6 +11,7 @@ const (
 	renewedBy   = 2 * time.Second // a timeout that is later than expected by this was renewed by traffic
 	copyBound   = 5 * time.Minute // of the lifetime that a copy is believed to have
 	probesBound = writesBound / 2
+	mutesEvery  = 5 * time.Second // states whose changes the table does not tell are looked at
 )
 
 // sweep looks at a part of the states each turn. The kernel does not say when
@@ -31,10 +32,17 @@ func (e *Engine) sweepTurn() {
 		e.requests.reset()
 		e.retryBulk()
 		e.sendRecovered(false)
+		e.watchPeers()
+		e.retireKey()
+		e.retryTurn()
 	}
 	if s.turn%8 == 0 {
 		e.graves.turn()
-		e.peers.expire(e.now)
+	}
+	e.sendBeacon()
+	e.repairTurn()
+	if e.dump.mutes > 0 && e.now-e.dump.endedAt >= max(mutesEvery, 20*e.dump.took) {
+		e.startDump()
 	}
 	if s.dumpWanted {
 		s.dumpWanted = false
@@ -59,6 +67,9 @@ func (e *Engine) sweepTurn() {
 // have little time left (nf_conntrack_tcp_timeout_unacknowledged: 300 s).
 func (e *Engine) askAfter(i slot) {
 	r := e.states.at(i)
+	if e.tendLease(i) {
+		return
+	}
 	passed, bound := e.now-r.learnt, min(r.lifetime, max(time.Second, r.timeout.Default()))
 	if !r.carrier {
 		bound = min(bound, copyBound)
@@ -67,8 +78,8 @@ func (e *Engine) askAfter(i slot) {
 		return
 	}
 	if r.absent || r.shadow {
-		if r.expire(e.now) == 0 {
-			e.forget(i)
+		if owner := e.ownerOf(r.word); r.expire(e.now) == 0 && (owner == nil || !owner.linux || owner.dead) {
+			e.forget(i, nil)
 		}
 		return
 	}

@@ -147,9 +147,9 @@ func TestRefusedOrders(t *testing.T) {
 		left   int
 		counts []string
 	}{
-		{"insert, table full", pfstate.WriteInsert, pfstate.ErrTableFull, nil, 0, []string{"tablefull=1", "tablerefused=1", "badstate=1"}},
-		{"insert, keys taken: kept, or it would be asked for again and again", pfstate.WriteInsert, pfstate.ErrClash, nil, 1, []string{"clash=1", "badstate=0"}},
-		{"insert, not expressible: kept to answer peers", pfstate.WriteInsert, pfstate.ErrUnsupported, nil, 1, []string{"unsupported=1", "badstate=0"}},
+		{"insert, table full: kept, and tried again", pfstate.WriteInsert, pfstate.ErrTableFull, nil, 1, []string{"tablefull=1", "tablerefused=1", "badstate=1"}},
+		{"insert, keys taken: kept, or it would be asked for again and again", pfstate.WriteInsert, pfstate.ErrClash, nil, 1, []string{"clash=1", "badstate=1"}},
+		{"insert, not expressible: kept to answer peers", pfstate.WriteInsert, pfstate.ErrUnsupported, nil, 1, []string{"unsupported=1", "badstate=1"}},
 		{"update of an entry that is gone: asked for anew", pfstate.WriteUpdate, pfstate.ErrNoState, []string{"UPD_REQ 0000000000000001/bbbbbbbb"}, 0, []string{"resyncmended=1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -210,6 +210,8 @@ func TestFirstDumpOutlastsTheBulkUpdate(t *testing.T) {
 		r := newRig(t)
 		r.configure(func(s *engine.Settings) { s.Up = true })
 		r.linkUp()
+		r.expect() // what the table holds is told with the request, if it is read soon
+		time.Sleep(5 * time.Second)
 		r.expect(bulkRequest)
 		r.bus(wire.BusStart)
 		r.bus(wire.BusEnd)

@@ -7,25 +7,39 @@ import (
 // walk is a bulk update being served: every state, a few packets at a time
 // between a BUS start and a BUS end.
 type walk struct {
-	active  bool
-	started bool // BUS start is out
-	again   bool // asked for once more meanwhile
-	next    slot
-	end     slot // of the states there were at the start
+	active   bool
+	all      bool // also what other Linux peers answer for: a BSD asks, or all are told
+	started  bool // BUS start is out
+	again    bool // asked for once more meanwhile
+	againAll bool
+	next     slot
+	end      slot // of the states there were at the start
 }
 
 func (e *Engine) walking() bool { return e.serving.active && e.running() && e.dump.complete }
 
-// serveBulk answers a request for the whole table.
-func (e *Engine) serveBulk() {
-	if e.serving.active {
+// bulkWanted takes a request for the whole table.
+func (e *Engine) bulkWanted() {
+	e.serveBulk(e.speaking)
+}
+
+// serveBulk tells the peers of all states. p is the peer that asked, nil: none did.
+func (e *Engine) serveBulk(p *peer) {
+	w := &e.serving
+	all := p == nil || !p.linux
+	if w.active {
 		e.counters.add(bulkRepeated)
-		e.serving.again = true
+		w.again, w.againAll = true, w.againAll || all
 		return
 	}
+	if p != nil && p.linux {
+		e.compareHave(p)
+	}
 	e.counters.add(bulkServed)
-	e.serving = walk{active: true, next: 1}
-	e.log.Info("bulk update asked for by a peer", "states", len(e.states.byID))
+	*w = walk{active: true, all: all, next: 1}
+	if p != nil {
+		e.log.Info("bulk update asked for", "peer", p.addr, "states", len(e.states.byID))
+	}
 }
 
 // walkOn sends the next packets of the bulk update.
@@ -34,36 +48,53 @@ func (e *Engine) walkOn() {
 	if !e.walking() {
 		return
 	}
-	e.out.begin(e.maxPayload())
+	e.build()
 	states := e.counters.out[wire.ActUpd]
 	if !w.started {
 		w.started, w.end = true, e.states.size
-		e.putBus(wire.BusStart)
+		e.putBus(e.out.next(0), wire.BusStart)
 	}
 	for ; w.next < w.end && e.out.open <= walkedPackets; w.next++ {
-		// What waits to be inserted goes out by itself.
-		if e.states.used(w.next) && e.states.at(w.next).queue != queueIns {
-			e.states.at(w.next).claimed = true
-			e.putState(w.next, wire.ActUpd)
+		if e.states.used(w.next) {
+			e.serve(w.next)
 		}
 	}
 	if w.next >= w.end {
-		if states == e.counters.out[wire.ActUpd] {
-			e.out.next() // only the first message of a BUS section is looked at
+		if states == e.counters.out[wire.ActUpd] || !e.putBus(e.out.writers[e.out.open-1], wire.BusEnd) {
+			// Only the first message of a BUS section is looked at.
+			e.putBus(e.out.next(0), wire.BusEnd)
 		}
-		e.putBus(wire.BusEnd)
-		again := w.again
-		*w = walk{}
-		if again {
-			e.serveBulk()
+		old := *w
+		if *w = (walk{}); old.again {
+			e.serveBulk(nil)
+			w.all = old.againAll
 		}
 	}
 	e.send(e.out.finish())
 }
 
+// serve tells the state in i. What waits to be inserted goes out by itself; what
+// nobody answers for any more we answer for from now on.
+func (e *Engine) serve(i slot) {
+	switch r := e.states.at(i); {
+	case r.queue == queueIns:
+	case r.claims():
+		r.claimed = true
+		e.say(i, e.seqOf(e.putState(0, i, wire.ActUpd)))
+	case e.orphan(r):
+		r.claimed = true
+		e.say(i, e.seqOf(e.putState(wire.FlagHeir, i, wire.ActUpd)))
+	case e.serving.all || !e.ownerOf(r.word).linux:
+		r.claimed = true
+		e.putState(wire.FlagAnswer, i, wire.ActUpd)
+	}
+}
+
 // putBus marks the bulk update. An end is never without a start: OpenBSD overlooks it.
-func (e *Engine) putBus(status wire.BusStatus) {
+func (e *Engine) putBus(w *wire.Writer, status wire.BusStatus) bool {
+	if !w.Bus(wire.Bus{Creator: e.cfg.Creator, Status: status}) {
+		return false
+	}
 	e.counters.out[wire.ActBus]++
-	bus := wire.Bus{Creator: e.cfg.Creator, Status: status}
-	e.out.put(func(w *wire.Writer) bool { return w.Bus(bus) })
+	return true
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,8 +39,9 @@ type rig struct {
 	busy   bool              // pfsync0 belongs to another process
 }
 
-func start(t *testing.T) *rig {
-	log := slog.New(slog.DiscardHandler)
+func start(t *testing.T) *rig { return startLogging(t, slog.New(slog.DiscardHandler)) }
+
+func startLogging(t *testing.T, log *slog.Logger) *rig {
 	r := &rig{t: t, table: memory.New(memory.Config{Creator: 0xc0ffee01})}
 	r.Node = node.New(node.Config{
 		Identity: node.Identity{Creator: 0xc0ffee01}, Table: r.table, TableName: "memory", Log: log,
@@ -102,7 +104,7 @@ func TestPfsync0ExistsFromTheStart(t *testing.T) {
 	r := start(t)
 	want := &ifconfig.Interface{
 		Name: "pfsync0", Index: 1, MTU: 1500, Groups: []string{"carp", "pfsync"}, Status: "no syncdev",
-		PFSync: &ifconfig.PFSync{MaxUpd: 128, Creator: 0xc0ffee01, Peers: []ifconfig.Peer{}},
+		PFSync: &ifconfig.PFSync{MaxUpd: 128, Creator: 0xc0ffee01, Key: ifconfig.KeyOff, Peers: []ifconfig.Peer{}},
 	}
 	if diff := cmp.Diff(want, r.pfsync0(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Error(diff)
@@ -116,7 +118,7 @@ func TestChangesAreApplied(t *testing.T) {
 	}
 	want := &ifconfig.PFSync{
 		Syncdev: "sis2", Syncpeer: netip.MustParseAddr("192.168.254.253"), MaxUpd: 64, Defer: true, Creator: 0xc0ffee01,
-		Peers: []ifconfig.Peer{},
+		Key: ifconfig.KeyOff, Peers: []ifconfig.Peer{},
 	}
 	got := r.pfsync0()
 	if diff := cmp.Diff(want, got.PFSync, cmpopts.EquateComparable(netip.Addr{})); diff != "" || got.MTU != 1400 || got.Flags&ifconfig.FlagUp == 0 {
@@ -180,6 +182,80 @@ func TestBulkNeedsSomebodyToAsk(t *testing.T) {
 	if got := r.pfsync0(); got.Flags&ifconfig.FlagUp == 0 || got.PFSync.Syncdev != "sis2" {
 		t.Errorf("refusals left %+v %+v", got, got.PFSync)
 	}
+}
+
+// withKey is a change to the key of that digit alone, and of what the words say.
+func withKey(t *testing.T, words, digit string) ifconfig.Change {
+	t.Helper()
+	c, err := ifconfig.ParseWords("pfsync0", strings.Fields(words))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := ifconfig.ParseKey(strings.Repeat(digit, 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Key = &k
+	return c
+}
+
+func TestKeyStaysUntilItIsTakenAway(t *testing.T) {
+	var log journal
+	r := startLogging(t, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	for _, step := range []struct {
+		change ifconfig.Change
+		err    string
+		want   ifconfig.KeyState
+		logged bool
+	}{
+		{withKey(t, "up syncdev sis2", "7"), "", ifconfig.KeyOn, true},
+		{withKey(t, "", "7"), "", ifconfig.KeyOn, false},
+		{withKey(t, "", "8"), "", ifconfig.KeyOn, true},
+		{ifconfig.Change{Interface: "pfsync0", Up: new(false)}, "", ifconfig.KeyOn, true},
+		{ifconfig.Change{Interface: "pfsync0", Up: new(true)}, "", ifconfig.KeyOn, true},
+		{ifconfig.Change{Interface: "pfsync0", Key: new(ifconfig.Key), Syncdev: new("em9")}, "em9: no such interface", ifconfig.KeyOn, false},
+		{ifconfig.Change{Interface: "pfsync0", Key: &ifconfig.Key{File: "/etc/k"}}, "pfsync0: key /etc/k: was not read", ifconfig.KeyOn, false},
+		{ifconfig.Change{Interface: "pfsync0", Key: new(ifconfig.Key)}, "", ifconfig.KeyOff, true},
+		{ifconfig.Change{Interface: "pfsync0", Key: new(ifconfig.Key)}, "", ifconfig.KeyOff, false},
+		{withKey(t, "", "7"), "", ifconfig.KeyOn, true},
+		{ifconfig.Change{Interface: "pfsync0", Destroy: true}, "", "", false},
+		{ifconfig.Change{Interface: "pfsync0", Create: true}, "", ifconfig.KeyOff, false},
+	} {
+		before := log.count("pfsync0 configured")
+		err := r.Change(step.change)
+		if logged := log.count("pfsync0 configured") != before; logged != step.logged {
+			t.Errorf("%+v: logged %t, want %t", step.change, logged, step.logged)
+		}
+		if step.err == "" && err != nil || step.err != "" && (err == nil || !strings.Contains(err.Error(), step.err)) {
+			t.Errorf("%+v: %v, want %q", step.change, err, step.err)
+		}
+		i := r.pfsync0()
+		if (i == nil) != (step.want == "") || i != nil && i.PFSync.Key != step.want {
+			t.Errorf("after %+v: %+v, want key %q", step.change, i, step.want)
+		}
+	}
+	if log.count("7777")+log.count("8888") > 0 || log.count("key=on") == 0 {
+		t.Errorf("log %s", log.text.String())
+	}
+}
+
+// journal is a log that can be read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+// count tells how often what occurs.
+func (j *journal) count(what string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Count(j.text.String(), what)
 }
 
 // A syncdev that has gone meanwhile does not stand in the way of other settings.

@@ -16,6 +16,10 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
+	changing, err := n.engine.KeyChanging()
+	if err != nil {
+		return nil, err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.device == nil {
@@ -29,7 +33,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 		PFSync: &ifconfig.PFSync{
 			Syncdev: n.settings.link.Syncdev, Syncpeer: n.settings.link.Syncpeer,
 			MaxUpd: e.MaxUpd, Defer: e.Defer, SyncOK: status.SyncOK, Creator: n.cfg.Identity.Creator,
-			Peers: shownPeers(status.PeerList),
+			Key: n.settings.keyState(changing), Peers: shownPeers(status.PeerList),
 		},
 	}
 	if device.Up {
@@ -92,6 +96,17 @@ func shownPeers(list []engine.PeerStatus) []ifconfig.Peer {
 	}
 	slices.SortFunc(shown, func(a, b ifconfig.Peer) int { return a.Addr.Compare(b.Addr) })
 	return shown
+}
+
+// keyState is what is shown of the key.
+func (s settings) keyState(changing bool) ifconfig.KeyState {
+	switch {
+	case s.key.Secret() == nil:
+		return ifconfig.KeyOff
+	case changing:
+		return ifconfig.KeyChanging
+	}
+	return ifconfig.KeyOn
 }
 
 // Counters returns the counters of all parts, pf's first. It is the control.Node's.

@@ -15,6 +15,7 @@ import (
 // Reset comes first: the zero Writer has room for nothing.
 type Writer struct {
 	Dialect Dialect
+	Spare   int // bytes of memory behind the packet, for what is appended to it
 
 	buf     []byte
 	max     int
@@ -27,6 +28,9 @@ type Writer struct {
 func (w *Writer) Reset(max int) {
 	w.max = min(max, MaxLen)
 	w.section, w.count = 0, 0
+	if w.max > 0 && cap(w.buf) < w.max+w.Spare {
+		w.buf = make([]byte, 0, w.max+w.Spare)
+	}
 	w.buf = Header{Version: Version}.Append(w.buf[:0])
 }
 

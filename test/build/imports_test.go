@@ -21,7 +21,7 @@ const module = "github.com/pfsync-linux/pfsync"
 // what lies below x. The first match from the top of a layer wins.
 var layers = [][]string{
 	{"pfstate"},
-	{"pfstate/...", "sync/wire", "sync/wire/...", "sync/link", "sync/link/...", "sync/hold", "sync/carp", "tunif", "tunif/...", "ifconfig", "ifconfig/..."},
+	{"pfstate/...", "sync/wire", "sync/wire/...", "sync/auth", "sync/link", "sync/link/...", "sync/hold", "sync/carp", "tunif", "tunif/...", "ifconfig", "ifconfig/..."},
 	{"sync/engine", "sync/engine/...", "sync/control", "sync/control/...", "sync/metrics"},
 	{"sync/node", "sync/node/..."},
 	{"cmd/..."},
@@ -30,6 +30,7 @@ var layers = [][]string{
 
 // sideways are imports within a layer that are meant.
 var sideways = map[string][]string{
+	"sync/auth": {"sync/wire"}, // its codes are an attribute of the trailer
 	"sync/hold": {"pfstate/conntrack/nfattr"},
 	"tunif":     {"sync/link/ifwatch"}, // both watch an interface come and go
 }

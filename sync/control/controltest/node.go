@@ -87,6 +87,12 @@ func (n *Node) apply(c ifconfig.Change) {
 	if c.Defer != nil {
 		p.Defer = *c.Defer
 	}
+	if c.Key != nil {
+		p.Key = ifconfig.KeyOn
+		if c.Key.Secret() == nil {
+			p.Key = ifconfig.KeyOff
+		}
+	}
 	if c.MTU != nil {
 		i.MTU = *c.MTU
 	}

@@ -1,0 +1,172 @@
+package engine
+
+import (
+	"errors"
+	"time"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+)
+
+// The kernel does not tell that traffic renews a timeout, so a copy would run out
+// under a living connection. A copy of a Linux owner therefore gets more time
+// than the kernel gives any entry of its kind by itself, as long as the owner
+// lives: it ends by the owner's word. When the owner is gone, it is put back on
+// the time that was announced for it. And traffic through this host sets such an
+// entry back to the kernel's own timeout: so it shows that a connection has moved here.
+const (
+	leaseShort = 30 * time.Minute    // the longest of the kernel's short timeouts has 10 (generic)
+	leaseLong  = 10 * 24 * time.Hour // nf_conntrack_tcp_timeout_established has 5 days
+	leaseSlack = 2 * time.Second     // the kernel counts in seconds, orders take their time
+)
+
+// leaseOf is the time a copy of a living Linux owner gets, 0: it is none.
+func (e *Engine) leaseOf(r *record) time.Duration {
+	p := e.ownerOf(r.word)
+	switch {
+	case p == nil || !p.linux || p.dead || r.carrier:
+		return 0
+	case r.timeout == pfstate.TCPEstablishedTimeout:
+		return leaseLong
+	}
+	return leaseShort
+}
+
+// setTime puts the time into an order for the table's entry of r, and notes
+// what is to be seen there if no traffic comes.
+func (e *Engine) setTime(r *record, w *pfstate.Write) {
+	lease := e.leaseOf(r)
+	if r.leased = lease > 0; r.leased {
+		w.State.Expire, r.unsure = lease, false
+	}
+	if r.until = 0; w.State.Expire > 0 {
+		r.until = e.now + w.State.Expire
+	}
+}
+
+// lease gives the copy in i its time, if its owner lives.
+func (e *Engine) lease(i slot) {
+	if r := e.states.at(i); e.leaseOf(r) > 0 && !r.leased {
+		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, i)
+	}
+}
+
+// tendLease renews or ends the lease of the copy in i, and reports whether it
+// is one.
+func (e *Engine) tendLease(i slot) bool {
+	r := e.states.at(i)
+	if r.absent || r.shadow {
+		return false
+	}
+	lease := e.leaseOf(r)
+	switch {
+	case lease == 0 && r.leased && !r.carrier:
+		e.counters.add(leasesEnded)
+		e.endLease(i)
+		return false
+	case lease == 0:
+		return false
+	case !r.leased || r.until-e.now < lease/2:
+		e.counters.add(leasesRenewed)
+		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, i)
+	}
+	return true
+}
+
+// endLease puts a copy whose owner is gone on what was announced for it, as of
+// the owner's last sign of life. Without an announcement it is the table's own time.
+func (e *Engine) endLease(i slot) {
+	r := e.states.at(i)
+	if r.lifetime > 0 {
+		if p := e.peers.list[r.word.by]; r.word.by >= firstPeer && p != nil {
+			r.learnt = max(r.learnt, p.heard)
+		}
+		r.lifetime = max(time.Second, r.expire(e.now))
+	}
+	r.learnt, r.unsure = e.now, r.lifetime == 0
+	e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, i)
+}
+
+// touched tells that traffic has used the entry of a copy, as the table shows it
+// with that much time left.
+func (e *Engine) touched(r *record, left time.Duration) bool {
+	if r.until == 0 || r.carrier {
+		return false
+	}
+	expected := r.until - e.now
+	if r.leased {
+		return left < expected-leaseSlack || left > expected+time.Minute
+	}
+	return left > expected+renewedBy
+}
+
+// forwards takes the hint that this host carries traffic: connections of peers
+// may have moved here. A dump tells which.
+func (e *Engine) forwards() {
+	e.forwarded = e.now
+	if e.dump.running || !e.dump.complete || !e.copies() {
+		return
+	}
+	// A dump of many states takes long: no more than a twentieth of the time.
+	if wait := max(200*time.Millisecond, 20*e.dump.took); e.now-e.dump.endedAt >= wait {
+		e.startDump()
+	}
+}
+
+// copies tells that peers answer for states here.
+func (e *Engine) copies() (some bool) {
+	if e.states.count[imported] > 0 {
+		return true
+	}
+	e.peers.each(func(p *peer) { some = some || p.imported > 0 })
+	return some
+}
+
+// Waits before the table is asked again to take what it has refused.
+const (
+	retryFirst = time.Second
+	retryMost  = time.Minute
+)
+
+// retry is when the states that the table has refused are offered again.
+type retry struct {
+	wait    time.Duration
+	at      time.Duration
+	full    bool // and this was said
+	refused int  // in this round
+}
+
+// retryLater puts off what the table has refused for now.
+func (e *Engine) retryLater(err error) {
+	t := &e.retry
+	if errors.Is(err, pfstate.ErrTableFull) && !t.full {
+		t.full = true
+		e.log.Error("the state table is full: states of peers are missing here; raise net.netfilter.nf_conntrack_max", "err", err)
+	}
+	if t.refused++; t.at <= e.now {
+		t.wait = min(max(retryFirst, 2*t.wait), retryMost)
+		t.at = e.now + t.wait
+	}
+}
+
+// retryTurn offers the table what it has refused.
+func (e *Engine) retryTurn() {
+	t := &e.retry
+	if t.at == 0 || e.now < t.at {
+		return
+	}
+	if t.refused == 0 { // the last round went well
+		if t.full {
+			e.log.Info("the state table has room again")
+		}
+		*t = retry{}
+		return
+	}
+	t.refused, t.at = 0, e.now+max(retryFirst, t.wait)
+	e.states.all(func(i slot, r *record) {
+		if r.absent && r.retry && len(e.writes.Items) < probesBound {
+			r.absent = false
+			e.counters.add(insertsRetried)
+			e.writeState(pfstate.Write{Kind: pfstate.WriteInsert}, i)
+		}
+	})
+}
