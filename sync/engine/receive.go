@@ -231,13 +231,11 @@ func (e *Engine) receiveState(a wire.Action, s *pfstate.State) bool {
 		}
 		return true
 	}
-	if !e.importState(a, s, said) {
-		if said != 0 {
-			e.refuse(s.ID, said)
-		}
-		return false
+	outcome := e.importState(a, s, said)
+	if outcome == refusedForGood && said != 0 {
+		e.refuse(s.ID, said)
 	}
-	return true
+	return outcome == taken
 }
 
 // overtaken tells that the sender of the packet being read has said something
