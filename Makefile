@@ -64,10 +64,11 @@ bench: root need-bench
 
 SBINDIR := $(DESTDIR)$(PREFIX)/sbin
 BSDDIR := $(DESTDIR)$(PREFIX)/libexec/pfsync/bsd
+UNITDIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 # In BSDDIR they have their BSD names, for those who put it first in PATH.
 install: build
-	install -d '$(SBINDIR)' '$(BSDDIR)'
+	install -d '$(SBINDIR)' '$(BSDDIR)' '$(UNITDIR)'
 	for p in $(filter-out $(PREFIXED),$(PROGRAMS)); do install -m 755 bin/$$p '$(SBINDIR)/'$$p || exit 1; done
 	for p in $(PREFIXED); do \
 		install -m 755 bin/$$p '$(SBINDIR)/pf'$$p && \
@@ -79,6 +80,8 @@ install: build
 		for p in $(PREFIXED); do case $$name in $$p.*) name=pf$$name;; esac; done && \
 		install -m 644 $$m '$(DESTDIR)$(PREFIX)/share/man/man'$${m##*.}/$$name || exit 1; \
 	done
+	sed 's|^ExecStart=|&$(PREFIX)/sbin/|' share/systemd/pfsyncd.service > '$(UNITDIR)/pfsyncd.service'
+	chmod 644 '$(UNITDIR)/pfsyncd.service'
 
 clean:
 	rm -rf bin $(TOOLS)

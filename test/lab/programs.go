@@ -26,7 +26,9 @@ func Programs() []Program {
 		{"conntrack", "conntrack", []string{"demo", "test", "bench"}},
 		{"tcpdump", "tcpdump", []string{"demo", "test"}},
 		{"mandoc", "mandoc", []string{"test"}},
-		{"/etc/protocols", "netbase", []string{"test"}}, // nft and conntrack know protocols by name
+		{"strace", "strace", []string{"test"}},
+		{"systemd-analyze", "systemd", []string{"test"}}, // reads the unit file; systemd need not run
+		{"/etc/protocols", "netbase", []string{"test"}},  // nft and conntrack know protocols by name
 		// The race detector is linked by a C compiler.
 		{"gcc", "gcc", []string{"test"}},
 		{"/usr/include/stdlib.h", "libc6-dev", []string{"test"}},
