@@ -126,3 +126,14 @@ func (n *NS) defaultRoutes(gateways ...string) error {
 		return nil
 	})
 }
+
+// sent is what the namespace has sent by a link.
+func (n *NS) sent(link string) (w Wire, err error) {
+	err = n.withLink(link, func(_ *netlink.Handle, l netlink.Link) error {
+		if s := l.Attrs().Statistics; s != nil {
+			w = Wire{Frames: s.TxPackets, Bytes: s.TxBytes}
+		}
+		return nil
+	})
+	return w, err
+}
