@@ -3,10 +3,13 @@ package lab
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 )
 
 // Load makes n established TCP entries in the firewall's table at once, that last an
@@ -34,4 +37,23 @@ func writeLoad(file string, n int) error {
 		src = src.Next()
 	}
 	return w.Flush()
+}
+
+// Forget deletes TCP and UDP entries from the firewall's table, as an operator would.
+// Those that are gone already do not matter.
+func (f *Firewall) Forget(ctx context.Context, entries []Entry) error {
+	for _, e := range entries {
+		proto, ok := map[uint8]string{6: "tcp", 17: "udp"}[e.Proto]
+		if !ok {
+			continue
+		}
+		family := map[bool]string{true: "ipv4", false: "ipv6"}[e.Orig.Src.Is4()]
+		_, err := f.Run(ctx, "conntrack", "-D", "-f", family, "-p", proto, "-s", e.Orig.Src.String(), "-d", e.Orig.Dst.String(),
+			"--sport", strconv.Itoa(int(e.Orig.SPort)), "--dport", strconv.Itoa(int(e.Orig.DPort)))
+		var exit *exec.ExitError
+		if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) { // 1: there was none
+			return err
+		}
+	}
+	return nil
 }
