@@ -146,8 +146,13 @@ func TestCableOneWayAndUnplugged(t *testing.T) {
 			t.Errorf("unplugged, but %s", out)
 		}
 	}
-	if err := w.lab.Cable.Plug(t.Context()); err != nil {
+	if err := w.lab.Cable.Plug(); err != nil {
 		t.Fatal(err)
+	}
+	for _, f := range []*lab.Firewall{w.lab.A, w.lab.B} {
+		labtest.Eventually(t, "carrier at "+f.Name, func() bool {
+			return strings.Contains(labtest.Run(t, f.NS, "ip -o link show sis2"), "state UP")
+		})
 	}
 	w.send(2, 1)
 	w.receive(2)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 )
@@ -136,4 +137,20 @@ func (n *NS) sent(link string) (w Wire, err error) {
 		return nil
 	})
 	return w, err
+}
+
+// Addr is the first IPv4 address of a link.
+func (n *NS) Addr(link string) (addr netip.Addr, err error) {
+	err = n.withLink(link, func(h *netlink.Handle, l netlink.Link) error {
+		have, err := h.AddrList(l, netlink.FAMILY_V4)
+		if err != nil {
+			return err
+		}
+		if len(have) == 0 {
+			return errors.New("no IPv4 address")
+		}
+		addr, _ = netip.AddrFromSlice(have[0].IP.To4())
+		return nil
+	})
+	return addr, err
 }
