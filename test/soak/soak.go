@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"time"
 
@@ -229,6 +230,7 @@ func (s *soak) suffer(ctx context.Context, f fault) (o outcome, err error) {
 		o.Error = err.Error()
 	}
 	s.say("%v", o)
+	if os.Getenv("SOAK_LOG") != "" { s.say("A: %s\nB: %s", s.lab.A.Log(), s.lab.B.Log()) }
 	return o, nil
 }
 
