@@ -1,20 +1,27 @@
 package pfstate
 
+import "time"
+
 // ChangeKind tells what a table has to say of a state.
 type ChangeKind uint8
 
 const (
-	Created   ChangeKind = iota + 1 // a new state, by traffic or by another program
-	Updated                         // traffic moved it on
-	Deleted                         // gone; Expired tells why
-	Seen                            // answer to WriteDump or WriteProbe: as it stands now
-	Absent                          // answer to WriteProbe: there is no such state
-	DumpBegin                       // all Seen until DumpEnd belong to one dump
-	DumpEnd                         // Err is set when the dump is incomplete
-	Overrun                         // changes were lost, nobody knows which: dump
-	Applied                         // a Write with Notify was carried out
-	Refused                         // a Write was not carried out; Err tells why
+	Created    ChangeKind = iota + 1 // a new state, by traffic or by another program
+	Updated                          // traffic moved it on
+	Deleted                          // gone; Expired tells why
+	Seen                             // answer to WriteDump or WriteProbe: as it stands now
+	Absent                           // answer to WriteProbe: there is no such state
+	DumpBegin                        // all Seen until DumpEnd belong to one dump
+	DumpEnd                          // Err is set when the dump is incomplete
+	Overrun                          // changes were lost, nobody knows which: dump
+	Applied                          // a Write with Notify was carried out
+	Refused                          // a Write was not carried out; Err tells why
+	Forwarding                       // a hint: this host carries traffic; at most every ForwardingEvery, and only while it does
 )
+
+// ForwardingEvery is the least time between two hints of Forwarding. Traffic of
+// that long shares one.
+const ForwardingEvery = 100 * time.Millisecond
 
 // Change is one thing that happened in a table. Changes that are the echo of a
 // Write are not reported (own writes are silent); Applied and Refused are.
@@ -22,6 +29,13 @@ type Change struct {
 	Kind    ChangeKind
 	Op      WriteKind // of Applied and Refused
 	Expired bool      // Deleted: its time ran out, nobody removed it
+
+	// Injected, of Created and Seen: a program wrote the entry, a sync daemon or a
+	// tool. No packet made it here, though packets may have used it since.
+	Injected bool
+	// Mute, of DumpBegin: the table may hold entries whose changes are never
+	// reported, for they were made while nobody listened. Only dumps tell of them.
+	Mute bool
 
 	// Ref is the table's own name of the entry (conntrack: CTA_ID), 0 if it has
 	// none. It guards a delete against hitting a successor with equal keys.

@@ -178,6 +178,7 @@ var kindNames = map[pfstate.ChangeKind]string{
 	pfstate.Created: "created", pfstate.Updated: "updated", pfstate.Deleted: "deleted", pfstate.Seen: "seen",
 	pfstate.Absent: "absent", pfstate.DumpBegin: "dump begin", pfstate.DumpEnd: "dump end",
 	pfstate.Overrun: "overrun", pfstate.Applied: "applied", pfstate.Refused: "refused",
+	pfstate.Forwarding: "forwarding",
 }
 
 // KindName is a change's kind in words.
