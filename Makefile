@@ -64,6 +64,8 @@ bench: root need-bench
 
 SBINDIR := $(DESTDIR)$(PREFIX)/sbin
 BSDDIR := $(DESTDIR)$(PREFIX)/libexec/pfsync/bsd
+# systemd reads these below /usr and /usr/local.
+LIBDIR := $(DESTDIR)$(PREFIX)/lib
 
 # In BSDDIR they have their BSD names, for those who put it first in PATH.
 install: build
@@ -78,6 +80,9 @@ install: build
 		name=$$(basename $$m) && \
 		for p in $(PREFIXED); do case $$name in $$p.*) name=pf$$name;; esac; done && \
 		install -m 644 $$m '$(DESTDIR)$(PREFIX)/share/man/man'$${m##*.}/$$name || exit 1; \
+	done
+	for d in sysctl.d modules-load.d; do \
+		install -d '$(LIBDIR)/'$$d && install -m 644 share/$$d/*.conf '$(LIBDIR)/'$$d || exit 1; \
 	done
 
 clean:
