@@ -27,7 +27,7 @@ const ForwardingEvery = 100 * time.Millisecond
 // Write are not reported (own writes are silent); Applied and Refused are.
 type Change struct {
 	Kind    ChangeKind
-	Op      WriteKind // of Applied and Refused
+	Op      WriteKind // of Applied and Refused; WriteProbe of a Seen or Absent that answers one
 	Expired bool      // Deleted: its time ran out, nobody removed it
 
 	// Injected, of Created and Seen: a program wrote the entry, a sync daemon or a

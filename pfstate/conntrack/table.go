@@ -287,10 +287,7 @@ func (o *outbox) filter(b *pfstate.Batch[pfstate.Change]) {
 			if c.Op != pfstate.WriteProbe {
 				continue
 			}
-			c.Kind, c.Op = pfstate.Absent, 0
-		}
-		if c.Kind == pfstate.Seen {
-			c.Op = 0
+			c.Kind = pfstate.Absent
 		}
 		if kept != i {
 			b.Items[kept] = *c

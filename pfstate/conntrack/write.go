@@ -213,7 +213,7 @@ func (t *Table) answer(b *pfstate.Batch[pfstate.Change], j *job) {
 		if j.found && t.see(c, &j.at, time.Now().UnixNano()) {
 			c.Op = pfstate.WriteProbe
 		} else {
-			*c = pfstate.Change{Kind: pfstate.Absent, Ref: w.Ref, State: w.State}
+			*c = pfstate.Change{Kind: pfstate.Absent, Op: w.Kind, Ref: w.Ref, State: w.State}
 		}
 	}
 	if w.Notify {

@@ -42,6 +42,7 @@ const (
 const (
 	bulkLinkWait   = 30 * time.Second
 	bulkDumpWait   = 5 * time.Second
+	bulkAgainAfter = 200 * time.Millisecond // a peer that is new by then may not have heard it
 	bulkAnswerWait = 2 * time.Second
 	bulkSilence    = 5 * time.Second
 	bulkTriesMax   = 12
@@ -52,7 +53,8 @@ type bulk struct {
 	state bulkState
 	timer *time.Timer
 	tries int
-	ok    bool // the last request was answered to its end
+	asked time.Duration // when we tried last
+	ok    bool          // the last request was answered to its end
 	since time.Duration
 	until time.Duration // pf's bound for the whole answer
 	heard time.Duration
@@ -118,6 +120,7 @@ func (e *Engine) bulkTry() {
 	}
 	e.bulk.waits = false
 	e.bulk.tries++
+	e.bulk.asked = e.now
 	e.bulk.timer.Reset(bulkAnswerWait)
 	e.sendHave()
 	e.sendAlone(wire.ActUpdReq, func(w *wire.Writer) bool { return w.ID(wire.ActUpdReq, pfstate.ID{}) })

@@ -198,6 +198,8 @@ func (e *Engine) writeState(w pfstate.Write, i slot) {
 	if w.Kind == pfstate.WriteInsert || w.Kind == pfstate.WriteUpdate {
 		e.setTime(r, &w)
 		r.written = e.now
+	} else if w.Kind == pfstate.WriteProbe {
+		r.probed = e.now + 1 // later than what was ordered before it in the same turn
 	}
 	e.write(w)
 }

@@ -63,14 +63,15 @@ func (e *Engine) seen(c *pfstate.Change) {
 	if r.ref = c.Ref; r.absent {
 		r.absent, r.retry = false, false
 	}
-	if r.unsure && e.now-r.learnt < time.Second {
-		return // asked before the last update was written
+	asked := r.probed
+	if c.Op != pfstate.WriteProbe && e.dump.running {
+		asked = e.dump.began
+	}
+	if asked <= r.written && r.written != 0 {
+		return // asked before the last order was carried out
 	}
 	moved := r.src.State != c.State.Src.State || r.dst.State != c.State.Dst.State
 	switch {
-	case moved && !r.carrier && r.ahead(&c.State):
-		// The order that brings it to where the peer is, is on its way.
-		return
 	case e.touched(r, c.State.Expire), moved && r.leased:
 	case r.doomed:
 		e.remove(i)

@@ -24,6 +24,10 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 	case !installable(s):
 		e.counters.add(neverSynced)
 		return refusedForGood
+	case e.graves.of(s.ID) == ended && e.packetFlags&wire.FlagHeir != 0:
+		e.counters.add(buried)
+		e.queueDelete(gone{id: s.ID})
+		return refusedForNow
 	case e.graves.of(s.ID) == ended, e.graves.of(s.ID) == deleted && (a != wire.ActIns || e.late):
 		e.counters.add(buried)
 		return refusedForNow
@@ -161,10 +165,6 @@ func (e *Engine) known(i slot, s *pfstate.State, said uint64) {
 	r.claimed = true
 	switch {
 	case said == 0:
-	case e.packetFlags&wire.FlagHeir != 0 && r.carrier:
-		// We are not gone: said again, it is ours.
-		e.put(i, word{said: said, by: e.speaking.self, life: e.speaking.life}, e.packetSeq)
-		e.updateEvent(i)
 	case e.speaking.linux || r.origin == imported && !r.carrier:
 		e.told(i, said)
 	}

@@ -12,6 +12,7 @@ type word struct {
 	said uint64 // wire.Said, 0: nothing
 	by   owner
 	life uint8
+	heir bool // ours: said because its owner is gone, without any traffic here
 }
 
 // digestOf is where w is summed up; nil: nowhere any more.
@@ -96,6 +97,12 @@ func (e *Engine) say(i slot, seq uint64) {
 	e.put(i, word{said: wire.Said(r.id, &r.src, &r.dst, r.timeout), by: ourselves}, seq)
 }
 
+// inherit is say for a state whose owner is gone.
+func (e *Engine) inherit(i slot, seq uint64) {
+	e.say(i, seq)
+	e.states.at(i).word.heir = true
+}
+
 // claims tells whether an update of r that we send says that we answer for it.
 func (r *record) claims() bool { return r.carrier || r.word.ours() }
 
@@ -108,8 +115,19 @@ func (e *Engine) told(i slot, said uint64) bool {
 		e.put(i, word{said: said, by: p.self, life: p.life}, 0)
 		return true
 	}
-	if r.word.ours() && e.crossed(r) && e.cfg.Creator < p.creator {
+	heir := e.packetFlags&wire.FlagHeir != 0
+	switch {
+	case r.word.ours() && heir && !r.word.heir:
+		// We are not gone, and it will hear so.
 		e.counters.add(crossedClaims)
+		return false
+	case r.word.ours() && r.word.heir == heir && e.crossed(r) && e.cfg.Creator < p.creator:
+		e.counters.add(crossedClaims)
+		return false
+	case heir && r.carrier:
+		// Nor are we: said again, it is ours.
+		e.put(i, word{said: said, by: p.self, life: p.life}, e.packetSeq)
+		e.updateEvent(i)
 		return false
 	}
 	e.put(i, word{said: said, by: p.self, life: p.life}, e.packetSeq)

@@ -126,7 +126,7 @@ func (e *Engine) receiveBSD(p *link.Packet, rest []byte) {
 }
 
 func (e *Engine) newcomer(fresh bool) {
-	if fresh && e.bulk.state == bulkSent {
+	if fresh && e.bulk.state == bulkSent && (!e.speaking.linux || e.now-e.bulk.asked > bulkAgainAfter) {
 		e.bulkTry() // it did not hear the request: it has come up since
 	}
 }
@@ -353,6 +353,8 @@ func (e *Engine) holds(i slot, answer bool) bool {
 			return false
 		}
 		return true
+	case r.word.ours() && r.word.heir:
+		return false
 	case r.word.ours() && e.crossed(r), r.carrier && !r.word.ours() && r.queue != queueNone:
 		e.counters.add(crossedClaims)
 		e.updateRequested(i) // in full: it has forgotten it

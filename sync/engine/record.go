@@ -48,7 +48,8 @@ type record struct {
 	learnt   time.Duration // when lifetime was learnt
 	lifetime time.Duration // left at that moment
 	until    time.Duration // when the table's entry runs out unless traffic renews it; 0: not known
-	written  time.Duration // when its entry was last ordered from the table
+	written  time.Duration // when the table was last ordered to change its entry, 0 never
+	probed   time.Duration // when the table was last asked for it
 	heard    time.Duration // last pfsync message for this state, 0 never
 	active   time.Duration // last sign of traffic here, 0 never
 

@@ -302,8 +302,7 @@ func TestPairUnderLoss(t *testing.T) {
 	simulate(t, func(p *pair, r *rand.Rand) {
 		p.hub.Set(linktest.Conditions{Loss: 0.3, Duplicate: 0.1, Reorder: 0.25, Jitter: time.Millisecond})
 		p.churn(r, 2000, true)
-		time.Sleep(5 * time.Second)
-		p.equal()
+		p.insync(10 * time.Second)
 	})
 }
 

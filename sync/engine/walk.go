@@ -7,13 +7,13 @@ import (
 // walk is a bulk update being served: every state, a few packets at a time
 // between a BUS start and a BUS end.
 type walk struct {
-	active   bool
-	all      bool // also what other Linux peers answer for: a BSD asks, or all are told
-	started  bool // BUS start is out
-	again    bool // asked for once more meanwhile
-	againAll bool
-	next     slot
-	end      slot // of the states there were at the start
+	active          bool
+	all             bool  // also what other Linux peers answer for: a BSD asks, or all are told
+	started         bool  // BUS start is out
+	again, againAll bool  // asked for once more meanwhile
+	againFor        *peer // who did so last
+	next            slot
+	end             slot // of the states there were at the start
 }
 
 func (e *Engine) walking() bool { return e.serving.active && e.running() && e.dump.complete }
@@ -29,7 +29,7 @@ func (e *Engine) serveBulk(p *peer) {
 	all := p == nil || !p.linux
 	if w.active {
 		e.counters.add(bulkRepeated)
-		w.again, w.againAll = true, w.againAll || all
+		w.again, w.againAll, w.againFor = true, w.againAll || all, p
 		return
 	}
 	if p != nil && p.linux {
@@ -66,8 +66,8 @@ func (e *Engine) walkOn() {
 		}
 		old := *w
 		if *w = (walk{}); old.again {
-			e.serveBulk(nil)
-			w.all = old.againAll
+			e.serveBulk(old.againFor)
+			w.all = w.all || old.againAll
 		}
 	}
 	e.send(e.out.finish())
@@ -83,7 +83,7 @@ func (e *Engine) serve(i slot) {
 		e.say(i, e.seqOf(e.putState(0, i, wire.ActUpd)))
 	case e.orphan(r):
 		r.claimed = true
-		e.say(i, e.seqOf(e.putState(wire.FlagHeir, i, wire.ActUpd)))
+		e.inherit(i, e.seqOf(e.putState(wire.FlagHeir, i, wire.ActUpd)))
 	case e.serving.all || !e.ownerOf(r.word).linux:
 		r.claimed = true
 		e.putState(wire.FlagAnswer, i, wire.ActUpd)
