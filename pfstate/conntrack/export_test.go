@@ -84,5 +84,6 @@ func IP6Forwarded(text []byte) (uint64, bool) { return ip6Forwarded(text) }
 // LeaveDump begins a dump that nobody reads.
 func LeaveDump(t *Table) error { return t.dumper.send(appendDump(nil, 1<<31)) }
 
-// BreakEvents closes the socket of events under a running table.
+// BreakEvents and BreakDumper close a socket under a running table.
 func BreakEvents(t *Table) error { return t.events.close() }
+func BreakDumper(t *Table) error { return t.dumper.close() }

@@ -162,19 +162,53 @@ func TestDumpAfterOneThatBrokeOff(t *testing.T) {
 
 // TestABrokenSocketEndsRun: with an error, for nobody asked it to end.
 func TestABrokenSocketEndsRun(t *testing.T) {
-	table := open(t, labtest.NewNS(t), conntrack.Config{})
-	ended := make(chan error, 1)
-	go func() { ended <- table.Run(t.Context()) }()
-	// A dump of nothing is answered when all goroutines run.
-	table.Writes() <- &pfstate.Batch[pfstate.Write]{Items: []pfstate.Write{{Kind: pfstate.WriteDump}}}
-	for range 2 {
-		(<-table.Changes()).Free()
-	}
-	if err := conntrack.BreakEvents(table); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), "conntrack: events: ") {
-		t.Errorf("Run: %v, want an error of the events", err)
+	for name, crash := range map[string]func(*conntrack.Table) error{"events": conntrack.BreakEvents, "dump": conntrack.BreakDumper} {
+		t.Run(name, func(t *testing.T) {
+			table := open(t, labtest.NewNS(t), conntrack.Config{})
+			ended, dumped := make(chan error, 1), make(chan error)
+			go func() { ended <- table.Run(t.Context()) }()
+			go func() {
+				for {
+					select {
+					case b := <-table.Changes():
+						for _, c := range b.Items {
+							if c.Kind == pfstate.DumpEnd {
+								dumped <- c.Err
+							}
+						}
+						b.Free()
+					case <-t.Context().Done():
+						return
+					}
+				}
+			}()
+			dump := func() *pfstate.Batch[pfstate.Write] {
+				return &pfstate.Batch[pfstate.Write]{Items: []pfstate.Write{{Kind: pfstate.WriteDump}}}
+			}
+			table.Writes() <- dump()
+			if err := <-dumped; err != nil {
+				t.Fatal(err)
+			}
+			if err := crash(table); err != nil {
+				t.Fatal(err)
+			}
+			writes := table.Writes()
+			for {
+				select {
+				case writes <- dump():
+					writes = nil
+				case err := <-dumped:
+					if name == "dump" {
+						t.Fatalf("a dump ended, %v; want the end of Run", err)
+					}
+				case err := <-ended:
+					if err == nil || !strings.Contains(err.Error(), "conntrack: "+name+": ") {
+						t.Errorf("Run: %v, want an error of %s", err, name)
+					}
+					return
+				}
+			}
+		})
 	}
 }
 
