@@ -31,6 +31,7 @@ func TestFullTableRefusesAndRecovers(t *testing.T) {
 	if err := table.Close(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(k.flush) // dumps in every namespace walk over what is there in any
 	k.fill(limit)
 	if got := sysctl(t, ns, "nf_conntrack_count"); got != limit {
 		t.Fatalf("%d entries, want %d", got, limit)
