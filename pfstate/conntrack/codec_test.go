@@ -373,11 +373,20 @@ func TestNoDeleteWithoutATuple(t *testing.T) {
 
 func TestErrnosHaveMeanings(t *testing.T) {
 	for errno, want := range map[unix.Errno]error{
-		unix.ENOMEM: pfstate.ErrTableFull, unix.EEXIST: pfstate.ErrClash, unix.ENOENT: pfstate.ErrNoState,
+		unix.ENOMEM: pfstate.ErrTableFull, unix.ENOSPC: pfstate.ErrTableFull, unix.EEXIST: pfstate.ErrClash, unix.ENOENT: pfstate.ErrNoState,
 		unix.EINVAL: pfstate.ErrUnsupported, unix.EOPNOTSUPP: pfstate.ErrUnsupported, unix.EPERM: unix.EPERM, unix.EIO: unix.EIO,
+		unix.ERANGE: pfstate.ErrUnsupported, unix.EPROTONOSUPPORT: pfstate.ErrUnsupported, unix.EAFNOSUPPORT: pfstate.ErrUnsupported,
+		unix.EBUSY: unix.EBUSY, unix.ETIMEDOUT: unix.ETIMEDOUT, unix.EAGAIN: unix.EAGAIN,
 	} {
 		if got := conntrack.RefusedBy(errno); !errors.Is(got, want) {
 			t.Errorf("%v: %v, want %v", errno, got, want)
+		}
+		if got := conntrack.RefusedBy(errno); errors.Is(want, errno) {
+			for _, other := range []error{pfstate.ErrTableFull, pfstate.ErrClash, pfstate.ErrNoState, pfstate.ErrUnsupported} {
+				if errors.Is(got, other) {
+					t.Errorf("%v: %v", errno, got)
+				}
+			}
 		}
 	}
 }
@@ -416,6 +425,9 @@ func FuzzEvents(f *testing.F) {
 		f.Add(event(f, 0, netlink.Create, 0, r))
 		f.Add(event(f, 2, 0, 0, r))
 	}
+	for _, d := range captured(f, eventsFile) {
+		f.Add(d)
+	}
 	f.Fuzz(func(t *testing.T, datagram []byte) {
 		codec := newCodec()
 		var b pfstate.Batch[pfstate.Change]
@@ -425,18 +437,24 @@ func FuzzEvents(f *testing.F) {
 				t.Error("id 0")
 			}
 			_ = c.State.String()
-			for _, out := range [][]byte{
-				must(codec.AppendDelete(nil, &c.State, c.Ref)), must(codec.AppendInsert(nil, &c.State)),
-			} {
-				if out == nil {
-					continue
-				}
-				if r, err := decodeRaw(out[16:]); err != nil || !r.Orig.Src.IsValid() || !r.Orig.Dst.IsValid() {
-					t.Errorf("%v is named %+v: %v", &c.State, r.Orig, err)
-				}
-			}
+			named(t, codec, &c)
 		}
 	})
+}
+
+// named checks that the messages about a reported state name an entry.
+func named(t *testing.T, codec *conntrack.Codec, c *pfstate.Change) {
+	t.Helper()
+	for _, out := range [][]byte{
+		must(codec.AppendDelete(nil, &c.State, c.Ref)), must(codec.AppendInsert(nil, &c.State)),
+	} {
+		if out == nil {
+			continue
+		}
+		if r, err := decodeRaw(out[16:]); err != nil || !r.Orig.Src.IsValid() || !r.Orig.Dst.IsValid() {
+			t.Errorf("%v is named %+v: %v", &c.State, r.Orig, err)
+		}
+	}
 }
 
 func must(b []byte, err error) []byte {

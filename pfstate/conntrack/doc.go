@@ -27,6 +27,19 @@
 // translated connections already in the kernel would stop. Remove it with
 // `nft delete table inet pfsyncd` when nothing is left to translate.
 //
+// Entries that were there before, when it was something else, may be mute: every
+// dump then says so, also those of a daemon started later, which the empty chain
+// "mute" in that table reminds of them. A ruleset that is flushed takes the
+// reminder along until the next translated insert.
+//
+// # Where entries and traffic come from
+//
+// An entry made through ctnetlink carries synproxy's numbers, all zero, and one of
+// traffic carries none, or some that are not: so Injected is told. Forwarding is
+// hinted at by the namespace's counters of forwarded IP packets. Connections of the
+// firewall itself give no hint, nor do packets that pass a bridge, a flow table or
+// hardware without the kernel's forwarding.
+//
 // # Races that remain
 //
 // Changes are in the order of the kernel's events. A Seen never follows the

@@ -45,15 +45,18 @@ func (t *Table) dump(ctx context.Context, seq uint32) error {
 	if failed == nil {
 		failed = t.dumper.send(appendDump(nil, seq))
 	}
+	if failed != nil && !errors.As(failed, new(syscall.Errno)) {
+		return ended(ctx, fmt.Errorf("dump: %w", failed))
+	}
 	for done := failed != nil; !done; {
 		n, err := t.dumper.receive()
 		switch {
 		case err == nil:
-		case interrupted(err):
-			return ended(ctx, fmt.Errorf("dump: %w", err))
-		default:
+		case errors.As(err, new(syscall.Errno)):
 			failed, done = fmt.Errorf("dump: %w", err), true
 			continue
+		default: // see receive
+			return ended(ctx, fmt.Errorf("dump: %w", err))
 		}
 		b := t.changes.Take()
 		now := time.Now().UnixNano()

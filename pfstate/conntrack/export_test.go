@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"fmt"
 	"syscall"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
@@ -23,6 +24,19 @@ func (c *Codec) Own(port uint32) { c.t.writer = &socket{port: port} }
 // Events appends the changes in one datagram of events to b.
 func (c *Codec) Events(b *pfstate.Batch[pfstate.Change], datagram []byte, now int64) {
 	c.t.parseEvents(b, datagram, now)
+}
+
+// Dump appends the entries in one datagram of the dump seq to b.
+func (c *Codec) Dump(b *pfstate.Batch[pfstate.Change], datagram []byte, seq uint32, now int64) (end bool, err error) {
+	return c.t.dumped(b, datagram, seq, now)
+}
+
+// Answer says what one datagram answers to a message with number 0.
+func (c *Codec) Answer(datagram []byte) string {
+	c.t.chunk.msgs = make([]message, 1)
+	c.t.collect(datagram, 0)
+	m := &c.t.chunk.msgs[0]
+	return fmt.Sprintf("answered=%v errno=%d found=%v %v", m.answered, m.errno, m.found, m.entry.orig.Tuple)
 }
 
 func (c *Codec) Counters() []pfstate.Counter { return c.t.Counters() }
@@ -66,3 +80,10 @@ func (f *Forwarded) Close() error         { return f.f.close() }
 
 func IP4Forwarded(text []byte) (uint64, bool) { return ip4Forwarded(text) }
 func IP6Forwarded(text []byte) (uint64, bool) { return ip6Forwarded(text) }
+
+// LeaveDump begins a dump that nobody reads.
+func LeaveDump(t *Table) error { return t.dumper.send(appendDump(nil, 1<<31)) }
+
+// BreakEvents and BreakDumper close a socket under a running table.
+func BreakEvents(t *Table) error { return t.events.close() }
+func BreakDumper(t *Table) error { return t.dumper.close() }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack"
 	"github.com/pfsync-linux/pfsync/pfstate/tabletest"
@@ -29,6 +31,7 @@ func TestFullTableRefusesAndRecovers(t *testing.T) {
 	if err := table.Close(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(k.flush) // dumps in every namespace walk over what is there in any
 	k.fill(limit)
 	if got := sysctl(t, ns, "nf_conntrack_count"); got != limit {
 		t.Fatalf("%d entries, want %d", got, limit)
@@ -112,5 +115,116 @@ func (k *kernel) fill(n int) {
 			k.send(out)
 			out = out[:0]
 		}
+	}
+}
+
+// TestFixedTimeoutIsRefused: somebody has nailed an entry's timeout down, and the
+// kernel does not let us change it.
+func TestFixedTimeoutIsRefused(t *testing.T) {
+	ns := labtest.NewNS(t)
+	table := open(t, ns, conntrack.Config{})
+	h, k := tabletest.Start(t, table), openKernel(t, ns)
+	const fixed = 0x400
+	r := rawOf(tabletest.TCP(1))
+	r.Status |= fixed
+	if err := k.make(r); err != nil {
+		t.Fatal(err)
+	}
+	h.Want(pfstate.Created)
+	for _, w := range []pfstate.Write{{Kind: pfstate.WriteUpdate}, {Kind: pfstate.WriteUpdate, Renew: true}, {Kind: pfstate.WriteInsert}} {
+		w.State = tabletest.TCP(1)
+		h.Write(w)
+		if c := h.Want(pfstate.Refused); !errors.Is(c.Err, unix.EPERM) || !strings.Contains(c.Err.Error(), "timeout is fixed") || c.Op != w.Kind {
+			t.Errorf("%v of %v, want EPERM of %v", c.Err, c.Op, w.Kind)
+		}
+	}
+	if got := counter(t, table, "refused_other"); got != 3 {
+		t.Errorf("refused_other = %d, want 3", got)
+	}
+}
+
+// TestDumpAfterOneThatBrokeOff: the kernel does one dump at a time on a socket, and
+// refuses the next while the rest of the last is not read.
+func TestDumpAfterOneThatBrokeOff(t *testing.T) {
+	ns := labtest.NewNS(t)
+	table, k := open(t, ns, conntrack.Config{}), openKernel(t, ns)
+	const n = 3000 // more than one datagram
+	k.fill(n)
+	if err := conntrack.LeaveDump(table); err != nil {
+		t.Fatal(err)
+	}
+	h := tabletest.Start(t, table)
+	for range 2 {
+		if got := len(h.Dump()); got != n {
+			t.Errorf("%d states seen, want %d", got, n)
+		}
+	}
+}
+
+// TestABrokenSocketEndsRun: with an error, for nobody asked it to end.
+func TestABrokenSocketEndsRun(t *testing.T) {
+	for name, crash := range map[string]func(*conntrack.Table) error{"events": conntrack.BreakEvents, "dump": conntrack.BreakDumper} {
+		t.Run(name, func(t *testing.T) {
+			table := open(t, labtest.NewNS(t), conntrack.Config{})
+			ended, dumped := make(chan error, 1), make(chan error)
+			go func() { ended <- table.Run(t.Context()) }()
+			go func() {
+				for {
+					select {
+					case b := <-table.Changes():
+						for _, c := range b.Items {
+							if c.Kind == pfstate.DumpEnd {
+								dumped <- c.Err
+							}
+						}
+						b.Free()
+					case <-t.Context().Done():
+						return
+					}
+				}
+			}()
+			dump := func() *pfstate.Batch[pfstate.Write] {
+				return &pfstate.Batch[pfstate.Write]{Items: []pfstate.Write{{Kind: pfstate.WriteDump}}}
+			}
+			table.Writes() <- dump()
+			if err := <-dumped; err != nil {
+				t.Fatal(err)
+			}
+			if err := crash(table); err != nil {
+				t.Fatal(err)
+			}
+			writes := table.Writes()
+			for {
+				select {
+				case writes <- dump():
+					writes = nil
+				case err := <-dumped:
+					if name == "dump" {
+						t.Fatalf("a dump ended, %v; want the end of Run", err)
+					}
+				case err := <-ended:
+					if err == nil || !strings.Contains(err.Error(), "conntrack: "+name+": ") {
+						t.Errorf("Run: %v, want an error of %s", err, name)
+					}
+					return
+				}
+			}
+		})
+	}
+}
+
+// TestTableHasANameOfItsOwn: the same over restarts of the daemon, another in each namespace.
+func TestTableHasANameOfItsOwn(t *testing.T) {
+	first, second := labtest.NewNS(t), labtest.NewNS(t)
+	name := open(t, first, conntrack.Config{}).Incarnation()
+	if again := open(t, first, conntrack.Config{}).Incarnation(); again != name {
+		t.Errorf("names %q and %q of one table", name, again)
+	}
+	if other := open(t, second, conntrack.Config{}).Incarnation(); other == name {
+		t.Errorf("name %q of two tables", name)
+	}
+	boot := strings.TrimSpace(labtest.Run(t, first, "cat /proc/sys/kernel/random/boot_id"))
+	if rest, found := strings.CutPrefix(name, boot+" "); !found || rest == "" || strings.Contains(name, "\n") {
+		t.Errorf("name %q, want one line that begins with %q", name, boot)
 	}
 }

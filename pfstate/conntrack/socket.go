@@ -3,6 +3,7 @@ package conntrack
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"syscall"
 	"time"
@@ -174,14 +175,25 @@ func inNS(ns int, f func() error) error {
 	}
 	done := make(chan error)
 	go func() {
-		// Never unlocked: the thread ends with the goroutine, so that no other
-		// goroutine is ever run in the wrong namespace.
 		runtime.LockOSThread()
-		if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
+		home, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
 			done <- fmt.Errorf("network namespace: %w", err)
 			return
 		}
-		done <- f()
+		defer home.Close()
+		if err = unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
+			err = fmt.Errorf("network namespace: %w", err)
+		} else {
+			err = f()
+		}
+		// A thread that cannot go home stays locked and ends with the goroutine, so
+		// that no other is ever run in the wrong namespace. Were all left to end, the
+		// process's first thread, which cannot, would keep the namespace for ever.
+		if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- err
 	}()
 	return <-done
 }

@@ -3,7 +3,10 @@ package nfattr_test
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
+	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -167,9 +170,31 @@ func TestNothingIsAllocated(t *testing.T) {
 	}
 }
 
+// captured are datagrams of a kernel, which the package above keeps.
+func captured(f *testing.F) (list [][]byte) {
+	f.Helper()
+	for _, name := range []string{"events.hex", "dump.hex", "answers.hex"} {
+		text, err := os.ReadFile("../testdata/" + name)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, line := range strings.Fields(string(text)) {
+			b, err := hex.DecodeString(line)
+			if err != nil || len(b) < nfattr.HeaderLen+nfattr.FamilyLen {
+				f.Fatalf("%s: %d bytes, %v", name, len(b), err)
+			}
+			list = append(list, b)
+		}
+	}
+	return list
+}
+
 // FuzzWalk: no input makes the walk panic, leave its bytes or go on for ever; what
 // it reads without an error appends back to the same attributes.
 func FuzzWalk(f *testing.F) {
+	for _, m := range captured(f) {
+		f.Add(m[nfattr.HeaderLen+nfattr.FamilyLen:])
+	}
 	f.Add(sample(nil))
 	f.Add([]byte{5, 0, 1, 0, 0xff, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -202,6 +227,9 @@ func FuzzWalk(f *testing.F) {
 func FuzzMessage(f *testing.F) {
 	b, mark := nfattr.BeginMessage(nil, nfattr.Header{Type: 256}, 10)
 	f.Add(nfattr.EndMessage(sample(b), mark))
+	for _, m := range captured(f) {
+		f.Add(m)
+	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		for rest := in; len(rest) > 0; {
 			_, payload, next, err := nfattr.ParseMessage(rest)
