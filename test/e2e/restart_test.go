@@ -39,14 +39,16 @@ func counters(t *testing.T, f *lab.Firewall) map[string]uint64 {
 	return c
 }
 
-// idle are the entries that lab.Load has made, by id.
+// idle are the ids of the entries that lab.Load has made.
 func idle(t *testing.T, f *lab.Firewall) map[uint32]bool {
 	t.Helper()
+	entries, err := f.Dump()
+	if err != nil {
+		t.Fatal(err)
+	}
 	ids := map[uint32]bool{}
-	for orig, e := range dump(t, f) {
-		if orig.Dst.String() == "192.0.2.1" {
-			ids[e.ID] = true
-		}
+	for _, e := range lab.Loaded(entries) {
+		ids[e.ID] = true
 	}
 	return ids
 }

@@ -19,6 +19,7 @@ type outcome struct {
 	InSync bool
 	Took   time.Duration // from the fault's end
 	States int           // of fwA
+	Lost   int           // idle states that fwA, whose they are, no longer has
 	First  lab.Count     // differences at the fault's end
 	Left   lab.Count     // differences that lasted, if it was never in sync
 	// Frames and bytes on the sync link in Took, both ways, beyond what is normal.
@@ -28,11 +29,14 @@ type outcome struct {
 }
 
 // ok tells whether the pair did what it must.
-func (o outcome) ok() bool { return o.InSync && o.Took <= within }
+func (o outcome) ok() bool { return o.InSync && o.Took <= within && o.Lost == 0 }
 
 func (o outcome) String() string {
 	s := fmt.Sprintf("%-30s in sync after %5.2f s, %5.0f frames, %7.0f bytes; at the fault's end: %v of %d states",
 		o.Fault, o.Took.Seconds(), o.Frames, o.Bytes, o.First, o.States)
+	if o.Lost > 0 {
+		s += fmt.Sprintf("\n  LOST: %d of fwA's own states", o.Lost)
+	}
 	if !o.InSync {
 		s += "\n  NEVER: " + o.Error
 	}
@@ -104,8 +108,11 @@ func (r *result) print(w io.Writer) {
 func (r *result) verdict() error {
 	var errs []error
 	for _, o := range r.Outcomes {
-		if !o.ok() {
+		if !o.InSync || o.Took > within {
 			errs = append(errs, fmt.Errorf("%s: not in sync within %v: %v left after %.2f s", o.Fault, within, o.Left, o.Took.Seconds()))
+		}
+		if o.Lost > 0 {
+			errs = append(errs, fmt.Errorf("%s: fwA lost %d states of its own", o.Fault, o.Lost))
 		}
 	}
 	if len(r.Outcomes) == 0 {

@@ -48,6 +48,7 @@ type soak struct {
 	pair   pair
 	random *rand.Rand
 	normal load
+	idle   int // states of lab.Load that fwA has
 
 	ended *moment // of the present fault; nil while it lasts
 }
@@ -125,6 +126,7 @@ func (s *soak) setUp(ctx context.Context) error {
 			return err
 		}
 	}
+	s.idle = s.states
 	return s.lab.A.Load(ctx, s.states)
 }
 
@@ -228,8 +230,19 @@ func (s *soak) suffer(ctx context.Context, f fault) (o outcome, err error) {
 	if err != nil {
 		o.Error = err.Error()
 	}
+	if o.Lost, err = s.lost(); err != nil {
+		return o, err
+	}
 	s.say("%v", o)
 	return o, nil
+}
+
+// lost counts the idle states that fwA has lost since the last call.
+func (s *soak) lost() (int, error) {
+	entries, err := s.lab.A.Dump()
+	had := s.idle
+	s.idle = len(lab.Loaded(entries))
+	return had - s.idle, err
 }
 
 // beginInSync waits until the tables are in sync where nothing has gone wrong.

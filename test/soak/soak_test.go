@@ -44,6 +44,7 @@ func TestSoak(t *testing.T) {
 func TestVerdict(t *testing.T) {
 	good := outcome{Fault: "a fault", InSync: true, Took: time.Second}
 	late := outcome{Fault: "a fault", InSync: true, Took: within + time.Second}
+	lost := outcome{Fault: "a fault", InSync: true, Took: time.Second, Lost: 2}
 	never := outcome{Fault: "a fault", Took: within, Left: lab.Count{lab.CopyMissing: 3}}
 	for _, c := range []struct {
 		name string
@@ -53,6 +54,7 @@ func TestVerdict(t *testing.T) {
 		{"good", result{Outcomes: []outcome{good, good}}, ""},
 		{"late", result{Outcomes: []outcome{good, late}}, "a fault: not in sync within 10s"},
 		{"never", result{Outcomes: []outcome{never, good}}, "3 missing left"},
+		{"lost", result{Outcomes: []outcome{lost}}, "fwA lost 2 states of its own"},
 		{"a flow failed", result{Outcomes: []outcome{good}, Churn: traffic.ChurnReport{Failed: 1, Example: os.ErrDeadlineExceeded}}, "1 flows failed"},
 		{"nothing happened", result{}, "no fault happened"},
 	} {
