@@ -18,7 +18,7 @@ import (
 // inSync waits until both kernels' tables are the same, entry by entry.
 func inSync(t *testing.T, l *lab.Lab, d time.Duration) lab.Convergence {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d+lab.Grace)
+	ctx, cancel := context.WithTimeout(t.Context(), d+patience)
 	defer cancel()
 	c, err := lab.Converged(ctx, l.A, l.B)
 	if err != nil {
@@ -39,16 +39,17 @@ func counters(t *testing.T, f *lab.Firewall) map[string]uint64 {
 	return c
 }
 
-// idle are the ids of the entries that lab.Load has made.
-func idle(t *testing.T, f *lab.Firewall) map[uint32]bool {
+// idle are the ids of the entries that lab.Load has made. Ids are hashes: among a
+// hundred thousand, two may well be the same.
+func idle(t *testing.T, f *lab.Firewall) map[lab.Tuple]uint32 {
 	t.Helper()
 	entries, err := f.Dump()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ids := map[uint32]bool{}
+	ids := map[lab.Tuple]uint32{}
 	for _, e := range lab.Loaded(entries) {
-		ids[e.ID] = true
+		ids[e.Orig] = e.ID
 	}
 	return ids
 }
@@ -115,12 +116,12 @@ func TestRestartWithManyStates(t *testing.T) {
 		}
 		for _, table := range []struct {
 			f    *lab.Firewall
-			held map[uint32]bool
+			held map[lab.Tuple]uint32
 		}{{l.A, heldA}, {l.B, heldB}} {
 			lost := 0
 			now := idle(t, table.f)
-			for id := range table.held {
-				if !now[id] {
+			for orig, id := range table.held {
+				if now[orig] != id {
 					lost++
 				}
 			}

@@ -7,21 +7,25 @@ import (
 )
 
 // Grace is how long a difference may last in a running pair. Traffic goes on while
-// two tables are read, one after the other, so that a single comparison always shows
+// two tables are read, so that a single comparison always shows
 // some. They count by this rule, which knows no kinds of entries:
 //
 // Two tables are in sync as soon as nothing is left of the differences that some
-// comparison showed not longer than Grace ago. A difference is that of one connection and
-// of one entry of the active firewall (by its kernel's id); in what way it differs may change.
+// comparison showed not longer than Grace ago, or that the last one showed if that is
+// longer ago. A difference is that of one connection and of one entry of the active
+// firewall (by its kernel's id); in what way it differs may change.
 //
 // So whatever differs for two seconds is drift, be it young, old or about to end, also if
 // the copy is made and lost again and again in between. Hidden is only what mends itself,
 // or ends, within two seconds.
 const Grace = 2 * time.Second
 
-// betweenLooks is the pause between two comparisons, or as long as they take if that
-// is longer: what is looked at needs the processors too.
-const betweenLooks = 100 * time.Millisecond
+// The pause between two comparisons is as long as one takes, within these bounds: what
+// is looked at needs the processors too.
+const (
+	leastPause = 100 * time.Millisecond
+	mostPause  = 500 * time.Millisecond
+)
 
 // Convergence is how two tables came to be the same.
 type Convergence struct {
@@ -69,7 +73,7 @@ func Converged(ctx context.Context, active, backup *Firewall) (Convergence, erro
 		if w.add(now, ds) {
 			return c, nil
 		}
-		pause := time.NewTimer(max(betweenLooks, time.Since(began)))
+		pause := time.NewTimer(min(max(leastPause, time.Since(began)), mostPause))
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
@@ -81,18 +85,14 @@ func Converged(ctx context.Context, active, backup *Firewall) (Convergence, erro
 	}
 }
 
-// look compares once. The active firewall is read first: what is made
-// between the two readings is at most extra.
+// look compares once. Both are read at the same time.
 func look(active, backup *Firewall) (ds []Difference, states int, err error) {
-	a, err := active.Dump()
-	if err != nil {
-		return nil, 0, err
-	}
-	b, err := backup.Dump()
-	if err != nil {
-		return nil, 0, err
-	}
-	return Compare(a, b), len(a), nil
+	var a, b []Entry
+	err = inParallel(
+		func() (err error) { a, err = active.Dump(); return err },
+		func() (err error) { b, err = backup.Dump(); return err },
+	)
+	return Compare(a, b), len(a), err
 }
 
 // Wire returns what has been sent on the sync link so far.
@@ -137,7 +137,7 @@ func (w *watch) add(now time.Time, ds []Difference) bool {
 	}
 	w.since = next
 	w.looks = append(w.looks, now)
-	for now.Sub(w.looks[0]) > Grace {
+	for len(w.looks) > 2 && now.Sub(w.looks[0]) > Grace {
 		w.looks = w.looks[1:]
 	}
 	return oldest.After(w.looks[0]) // nothing of what was seen then is left

@@ -51,6 +51,8 @@ type result struct {
 	NormalFrames, NormalBytes float64 // on the sync link in a second
 	Outcomes                  []outcome
 	Churn                     traffic.ChurnReport
+
+	logs [2]string // of the daemons of fwA and fwB
 }
 
 func (r *result) add(o outcome) { r.Outcomes = append(r.Outcomes, o) }
@@ -124,10 +126,15 @@ func (r *result) verdict() error {
 	return errors.Join(errs...)
 }
 
-func (r *result) writeJSON(file string) error {
+// write writes the result as JSON to file, and the daemons' logs beside it.
+func (r *result) write(file string) error {
 	b, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, append(b, '\n'), 0o644)
+	return errors.Join(
+		os.WriteFile(file, append(b, '\n'), 0o644),
+		os.WriteFile(file+".fwA.log", []byte(r.logs[0]), 0o644),
+		os.WriteFile(file+".fwB.log", []byte(r.logs[1]), 0o644),
+	)
 }

@@ -100,6 +100,7 @@ func run(ctx context.Context, c config) (r *result, err error) {
 	r = &result{Peer: c.peer, Seed: c.seed, Rate: c.rate, States: c.states}
 	err = s.play(ctx, r)
 	r.Churn = churn.Stop()
+	r.logs = [2]string{s.lab.A.Log(), s.lab.B.Log()}
 	if logged := s.crashed(); logged != "" {
 		err = errors.Join(err, errors.New(logged))
 	}

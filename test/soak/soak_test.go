@@ -37,6 +37,9 @@ func TestSoak(t *testing.T) {
 	}
 	if err != nil {
 		t.Errorf("seed %d: %v", seed, err)
+		if r != nil {
+			t.Logf("fwA's log:\n%s\nfwB's log:\n%s", r.logs[0], r.logs[1])
+		}
 	}
 }
 
