@@ -59,6 +59,7 @@ func idle(t *testing.T, f *lab.Firewall) map[lab.Tuple]uint32 {
 func TestRestartWithManyStates(t *testing.T) {
 	const states = 100_000
 	const soon = 10 * time.Second
+	const rate = 100 // new flows a second
 	l := newLab(t)
 	tr := startTraffic(t, l)
 	if err := l.A.Load(t.Context(), states); err != nil {
@@ -75,7 +76,7 @@ func TestRestartWithManyStates(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("%d states: the first sync takes %d frames, %d bytes", c.States, after.Frames-before.Frames, after.Bytes-before.Bytes)
-	churn, err := tr.StartChurn(100, 1)
+	churn, err := tr.StartChurn(rate, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +112,8 @@ func TestRestartWithManyStates(t *testing.T) {
 		begun = churn.Report().Begun - begun
 		t.Logf("%s restarted: in sync after %v; %d inserts for %d new flows; %d frames, %d bytes in all",
 			c.f.Name, took.Took.Round(time.Millisecond), told, begun, after.Frames-before.Frames, after.Bytes-before.Bytes)
-		if told > begun {
+		// What was made in the last moments may have died with the daemon, unsaid.
+		if told > begun+rate*uint64(lab.Grace.Seconds()) {
 			t.Errorf("%s restarted: fwB was told of %d states as new, while there were %d new flows", c.f.Name, told, begun)
 		}
 		for _, table := range []struct {
