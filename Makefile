@@ -78,6 +78,8 @@ soak: root need-soak $(patsubst %,need-soak-%,$(filter-out pfsyncd,$(SOAK_PEER))
 SBINDIR := $(DESTDIR)$(PREFIX)/sbin
 BSDDIR := $(DESTDIR)$(PREFIX)/libexec/pfsync/bsd
 UNITDIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
+# systemd reads these below /usr and /usr/local.
+LIBDIR := $(DESTDIR)$(PREFIX)/lib
 
 # In BSDDIR they have their BSD names, for those who put it first in PATH.
 install: build
@@ -95,6 +97,9 @@ install: build
 	done
 	sed 's|^ExecStart=|&$(PREFIX)/sbin/|' share/systemd/pfsyncd.service > '$(UNITDIR)/pfsyncd.service'
 	chmod 644 '$(UNITDIR)/pfsyncd.service'
+	for d in sysctl.d modules-load.d; do \
+		install -d '$(LIBDIR)/'$$d && install -m 644 share/$$d/*.conf '$(LIBDIR)/'$$d || exit 1; \
+	done
 
 clean:
 	rm -rf bin $(TOOLS)

@@ -46,15 +46,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			&cli.StringFlag{Name: "log-format", Value: "text", Usage: "log `FORMAT`: text or json, on standard error"},
 			&cli.StringFlag{Name: "state-dir", Value: "/var/lib/pfsync", Usage: "keep creatorid and id key in `DIR` over restarts; each daemon has its own"},
 			&cli.StringFlag{Name: "hostid", Usage: "set and keep the creatorid, `HEX` as in pf.conf's set hostid (default: random once, then kept)"},
+			&cli.IntFlag{Name: "peer-states", Usage: "take at most `NUMBER` states of one peer, all BSD peers counting as one (default: half of nf_conntrack_max)"},
 			&cli.StringFlag{Name: "table", Value: "conntrack", Usage: "state `TABLE`: conntrack, the kernel's; or memory, for a node that only watches"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
 				return fmt.Errorf("%s: unexpected argument; the interface is configured with ifconfig pfsync0", c.Args().First())
 			}
+			if c.Int("peer-states") < 0 {
+				return fmt.Errorf("peer-states %d: must not be negative", c.Int("peer-states"))
+			}
 			return serve(c.Context, options{
 				logLevel: c.String("log-level"), logFormat: c.String("log-format"), stateDir: c.String("state-dir"),
-				hostID: c.String("hostid"), table: c.String("table"), version: c.App.Version,
+				hostID: c.String("hostid"), table: c.String("table"), peerStates: c.Int("peer-states"), version: c.App.Version,
 			}, stderr)
 		},
 	}

@@ -45,6 +45,7 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"--log-level", "loud"}, 1, "", "pfsyncd: log-level loud: unknown, choose debug, info, warn or error"},
 		{[]string{"--log-format", "xml"}, 1, "", "pfsyncd: log-format xml: unknown"},
 		{[]string{"--hostid", "0"}, 1, "", "pfsyncd: hostid 0: must not be 0"},
+		{[]string{"--peer-states", "-1"}, 1, "", "pfsyncd: peer-states -1: must not be negative"},
 		{[]string{"--state-dir", file}, 1, "", "pfsyncd: state directory:"},
 	} {
 		var stdout, stderr bytes.Buffer

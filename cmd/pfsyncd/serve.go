@@ -22,6 +22,7 @@ type options struct {
 	logLevel, logFormat string
 	stateDir, hostID    string
 	table               string
+	peerStates          int
 	version             string
 }
 
@@ -42,7 +43,7 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	}
 	defer identity.Close()
 	cfg := node.Config{
-		Identity: identity, TableName: o.table, Log: log,
+		Identity: identity, TableName: o.table, PeerStates: o.peerStates, Log: log,
 		OpenDevice:   func(name string) (node.Device, error) { return tunif.Open(name, log) },
 		InterfaceMTU: interfaceMTU,
 	}
@@ -120,6 +121,13 @@ func (o options) openTable(cfg *node.Config) error {
 		}
 		cfg.Table = t
 		cfg.TableCounters = t.Counters
+		// Half of the table: whoever floods it, the other half is for honest peers.
+		if cfg.PeerStates == 0 {
+			cfg.PeerStates = t.Limit() / 2
+		}
+		if cfg.Continues, err = cfg.Identity.Continues(t.Incarnation()); err != nil {
+			cfg.Log.Warn("whether the state table is that of before is not known; states that ended meanwhile may come back", "err", err)
+		}
 	case "memory":
 		cfg.Table = memory.New(memory.Config{Creator: cfg.Identity.Creator})
 	default:

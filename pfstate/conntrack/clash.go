@@ -1,8 +1,6 @@
 package conntrack
 
 import (
-	"errors"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
@@ -57,10 +55,8 @@ func (t *Table) remove(e *entry) {
 		nfattr.AddFlags(b, 0, unix.NLM_F_ACK)
 		err = t.evict.send(b)
 	}
-	for n := 1; n > 0 && err == nil; { // a twin that is gone already is as good
-		if n, err = t.evict.poll(); errors.Is(err, unix.ENOBUFS) {
-			n, err = 1, nil
-		}
+	if err == nil {
+		err = t.evict.drain() // a twin that is gone already is as good
 	}
 	if err != nil {
 		t.log.Warn("cannot remove the reversed entry of a connection", "entry", e.orig.String(), "err", err)

@@ -40,6 +40,7 @@ const (
 	refusedOther
 	natHooksMade
 	natHooksFailed
+	hints
 	readBuffer
 	counters // count
 )
@@ -75,6 +76,7 @@ var counterTable = [counters]struct{ name, help string }{
 	refusedOther:       {"refused_other", "writes refused by the kernel for another reason"},
 	natHooksMade:       {"nat_hooks_made", "times table inet pfsyncd was made, the first time included"},
 	natHooksFailed:     {"nat_hooks_failed", "times table inet pfsyncd could not be made"},
+	hints:              {"forwarding_hints", "times packets had been forwarded since a tenth of a second ago"},
 	readBuffer:         {"read_buffer_bytes", "receive buffer of the event socket as the kernel accounts it"},
 }
 

@@ -38,16 +38,19 @@ func (t *Table) readDumps(ctx context.Context) error {
 // that went wrong says so in DumpEnd.
 func (t *Table) dump(ctx context.Context, seq uint32) error {
 	t.counts.add(dumps, 1)
-	if !t.say(ctx, pfstate.Change{Kind: pfstate.DumpBegin}) {
+	if !t.say(ctx, pfstate.Change{Kind: pfstate.DumpBegin, Mute: t.mute}) {
 		return ctx.Err()
 	}
-	failed := t.dumper.send(appendDump(nil, seq))
+	failed := t.dumper.drain() // of a dump before that ended early: the kernel does one at a time
+	if failed == nil {
+		failed = t.dumper.send(appendDump(nil, seq))
+	}
 	for done := failed != nil; !done; {
 		n, err := t.dumper.receive()
 		switch {
 		case err == nil:
 		case interrupted(err):
-			return ctx.Err()
+			return ended(ctx, fmt.Errorf("dump: %w", err))
 		default:
 			failed, done = fmt.Errorf("dump: %w", err), true
 			continue

@@ -16,6 +16,7 @@ type entry struct {
 	timeout     uint32 // seconds
 	hasStatus   bool
 	hasTimeout  bool
+	injected    bool // made through ctnetlink
 	tcp         tcpInfo
 	sctp        sctpInfo
 	packets     [2]uint64
@@ -73,6 +74,8 @@ func parseEntry(payload []byte, e *entry) error {
 				}
 			}
 			err = in.Err()
+		case ctaSynProxy:
+			e.injected, err = blank(w.Data)
 		}
 	}
 	if err == nil {
@@ -90,6 +93,20 @@ func parseEntry(payload []byte, e *entry) error {
 		e.orig.zone, e.reply.zone = zone, zone
 	}
 	return nil
+}
+
+// blank reports whether all attributes in b are zero. The kernel gives each entry
+// made through ctnetlink room for synproxy's numbers, and an entry of traffic only
+// if a rule proxies it: then some of them are set.
+func blank(b []byte) (bool, error) {
+	w := nfattr.NewWalk(b)
+	zero := true
+	for w.Next() {
+		for _, c := range w.Data {
+			zero = zero && c == 0
+		}
+	}
+	return zero, w.Err()
 }
 
 // parse reads a tuple; unknown attributes are those of a newer kernel.

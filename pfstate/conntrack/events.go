@@ -39,12 +39,9 @@ func (t *Table) readEvents(ctx context.Context) error {
 		case errors.Is(err, unix.ENOBUFS):
 			t.counts.add(overruns, 1)
 			overrun = true
-		case interrupted(err):
-			b.Free()
-			return ctx.Err()
 		default:
 			b.Free()
-			return fmt.Errorf("events: %w", err)
+			return ended(ctx, fmt.Errorf("events: %w", err))
 		}
 		if !t.out.send(ctx, b) {
 			return ctx.Err()
@@ -99,7 +96,7 @@ func (t *Table) read(c *pfstate.Change, h *nfattr.Header, payload []byte, now in
 		t.counts.add(reason, 1)
 		return false
 	}
-	c.Op, c.Expired, c.Ref, c.Err = 0, false, e.id, nil
+	c.Op, c.Expired, c.Injected, c.Mute, c.Ref, c.Err = 0, false, false, false, e.id, nil
 	switch {
 	case h.Type == msgDelete:
 		c.Kind = pfstate.Deleted
@@ -111,7 +108,7 @@ func (t *Table) read(c *pfstate.Change, h *nfattr.Header, payload []byte, now in
 			t.counts.add(eventsDestroy, 1)
 		}
 	case h.Flags&unix.NLM_F_CREATE != 0:
-		c.Kind = pfstate.Created
+		c.Kind, c.Injected = pfstate.Created, e.injected
 		t.counts.add(eventsNew, 1)
 	default:
 		c.Kind = pfstate.Updated
@@ -127,7 +124,7 @@ func (t *Table) see(c *pfstate.Change, e *entry, now int64) bool {
 		t.counts.add(reason, 1)
 		return false
 	}
-	*c = pfstate.Change{Kind: pfstate.Seen, Ref: e.id}
+	*c = pfstate.Change{Kind: pfstate.Seen, Injected: e.injected, Ref: e.id}
 	t.export(e, &c.State, now)
 	return true
 }

@@ -109,21 +109,8 @@ func (t *Table) exchange() error {
 	if err := t.writer.send(c.out); err != nil {
 		return err
 	}
-	for {
-		n, err := t.writer.poll()
-		if errors.Is(err, unix.ENOBUFS) {
-			continue // some answers are lost; the missing ones are marked below
-		}
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			break
-		}
-		for i := range n {
-			d, _ := t.writer.datagram(i)
-			t.collect(d, first)
-		}
+	if err := t.writer.pollAll(func(d []byte) { t.collect(d, first) }); err != nil {
+		return err
 	}
 	if c.msgs[len(c.msgs)-1].answered {
 		return nil

@@ -51,3 +51,18 @@ func (c *Codec) AppendDelete(b []byte, s *pfstate.State, ref uint32) ([]byte, er
 }
 
 func RefusedBy(errno syscall.Errno) error { return refusedBy(errno) }
+
+// Forwarded is the watch over forwarded packets.
+type Forwarded struct{ f forwarded }
+
+// OpenForwarded must run on a thread that is in the namespace.
+func OpenForwarded() (*Forwarded, error) {
+	var f Forwarded
+	return &f, f.f.open()
+}
+
+func (f *Forwarded) Moved() (bool, error) { return f.f.moved() }
+func (f *Forwarded) Close() error         { return f.f.close() }
+
+func IP4Forwarded(text []byte) (uint64, bool) { return ip4Forwarded(text) }
+func IP6Forwarded(text []byte) (uint64, bool) { return ip6Forwarded(text) }

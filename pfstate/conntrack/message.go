@@ -29,6 +29,7 @@ const (
 	ctaNATDst        = 13
 	ctaZone          = 18
 	ctaTimestamp     = 20
+	ctaSynProxy      = 24
 )
 
 // Attributes nested in those above.

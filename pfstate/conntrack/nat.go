@@ -25,6 +25,9 @@ func (t *Table) checkNATHooks() {
 		return
 	}
 	t.log.Warn("nat hooks are gone, making them again: do not remove table inet pfsyncd", "table", natTable)
+	if t.mute {
+		defer t.rememberMute() // it went with the table
+	}
 	t.ensureNATHooks()
 }
 

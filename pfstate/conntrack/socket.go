@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"syscall"
@@ -84,6 +85,28 @@ func (s *socket) poll() (int, error) {
 	}
 	return s.n, nil
 }
+
+// pollAll hands over all that waits. What an overflow lost is missing, which is no
+// error here: the kernel tells of it once, having finished before we read.
+func (s *socket) pollAll(take func(datagram []byte)) error {
+	for overflowed := false; ; {
+		n, err := s.poll()
+		if errors.Is(err, unix.ENOBUFS) && !overflowed {
+			overflowed = true
+			continue
+		}
+		if err != nil || n == 0 {
+			return err
+		}
+		for i := range n {
+			d, _ := s.datagram(i)
+			take(d)
+		}
+	}
+}
+
+// drain throws away what waits.
+func (s *socket) drain() error { return s.pollAll(func([]byte) {}) }
 
 // readOnce reports false when there is nothing to read.
 func (s *socket) readOnce(fd uintptr) bool {

@@ -32,10 +32,15 @@ func TestTable(t *testing.T) {
 	for _, c := range tabletest.Cases() {
 		t.Run(c.Name, func(t *testing.T) {
 			ns := labtest.NewNS(t)
-			if c.Name == "ExpiryIsNoDeletion" {
+			var forward func() error
+			switch c.Name {
+			case "ExpiryIsNoDeletion":
 				collectGarbage(t, ns)
+			case "ForwardingIsHinted":
+				n := openNetwork(t)
+				ns, forward = n.router, n.newUDP(t, false).ask
 			}
-			c.Run(t, tabletest.Fixture{Table: open(t, ns, conntrack.Config{}), Traffic: openKernel(t, ns)})
+			c.Run(t, tabletest.Fixture{Table: open(t, ns, conntrack.Config{}), Traffic: openKernel(t, ns), Forward: forward})
 		})
 	}
 }

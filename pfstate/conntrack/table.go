@@ -50,6 +50,11 @@ type Table struct {
 	chunk  chunk
 	hooks  time.Time // when the NAT hooks were last known to be there
 
+	empty, mute bool // when it was opened
+	forwarded   forwarded
+	limit       int
+	incarnation string
+
 	changes pfstate.Batches[pfstate.Change]
 	close   sync.Once
 }
@@ -101,13 +106,14 @@ func (t *Table) open(c Config) (err error) {
 	if t.evict, err = dial(c.NetNS, 1, 4<<10); err != nil {
 		return err
 	}
-	if err := inNS(c.NetNS, t.sysctls); err != nil {
+	if err := inNS(c.NetNS, t.look); err != nil {
 		return err
 	}
 	if t.nft, err = nftables.New(nftables.AsLasting(), nftables.WithNetNSFd(c.NetNS)); err != nil {
 		return fmt.Errorf("nftables: %w", err)
 	}
 	t.ensureNATHooks()
+	t.rememberMute()
 	return nil
 }
 
@@ -137,21 +143,25 @@ func (t *Table) listen(buffer int) error {
 	return nil
 }
 
-// sysctls runs in the table's namespace.
-func (t *Table) sysctls() (err error) {
-	events, err := readSysctl(sysctlEvents)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: no such sysctl; the kernel lacks CONFIG_NF_CONNTRACK_EVENTS or the module nf_conntrack", sysctlEvents)
-	}
-	if err == nil && events != 1 { // it may be read-only, in a container
-		err = os.WriteFile(sysctlEvents, []byte("1"), 0)
-	}
-	if err != nil {
+// look reads what /proc has of the table. It runs in the table's namespace.
+func (t *Table) look() (err error) {
+	if err := t.tellAll(); err != nil {
 		return err
 	}
 	if loose, err := readSysctl(sysctlLoose); err == nil && loose != 0 {
 		t.log.Warn("connections are picked up in the middle, often reversed; set the sysctl to 0 on all firewalls",
 			"sysctl", "net.netfilter.nf_conntrack_tcp_loose", "value", loose)
+	}
+	limit, err := readSysctl(sysctlMax)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	t.limit = int(limit)
+	if t.incarnation, err = t.name(); err != nil {
+		return err
+	}
+	if err := t.forwarded.open(); err != nil {
+		return err
 	}
 	t.timeouts, err = readTimeouts()
 	return err
@@ -182,6 +192,7 @@ func (t *Table) Run(ctx context.Context) error {
 	g.Go(func() error { return t.readEvents(running) })
 	g.Go(func() error { return t.readDumps(running) })
 	g.Go(func() error { return t.carryOut(running) })
+	g.Go(func() error { return t.watchForwarding(running) })
 	err := g.Wait()
 	if !stop() {
 		<-woken
@@ -201,6 +212,7 @@ func (t *Table) Close() error {
 				err = errors.Join(err, s.close())
 			}
 		}
+		err = errors.Join(err, t.forwarded.close())
 		if t.nft != nil {
 			err = errors.Join(err, t.nft.CloseLasting())
 		}
@@ -208,7 +220,16 @@ func (t *Table) Close() error {
 	return err
 }
 
-// interrupted reports whether a receive ended because Run ends.
+// ended is the end of a goroutine whose receive ended: that of Run, or else the
+// socket's own, which must not pass for it.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// interrupted reports whether a receive ended for good.
 func interrupted(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, os.ErrClosed) || errors.Is(err, unix.EBADF)
 }

@@ -14,6 +14,8 @@ const (
 	sysctlDir    = "/proc/sys/net/netfilter/"
 	sysctlEvents = sysctlDir + "nf_conntrack_events"
 	sysctlLoose  = sysctlDir + "nf_conntrack_tcp_loose"
+	sysctlCount  = sysctlDir + "nf_conntrack_count"
+	sysctlMax    = sysctlDir + "nf_conntrack_max" // of each namespace, though set in the first one
 )
 
 // class is a conntrack timeout with a sysctl of its own.

@@ -238,7 +238,7 @@ func refusal(err error) counter {
 // refusedBy tells what an errno of the kernel means for a state.
 func refusedBy(errno syscall.Errno) error {
 	switch errno {
-	case unix.ENOMEM: // entries in use are never thrown out for new ones
+	case unix.ENOMEM, unix.ENOSPC: // entries in use are never thrown out for new ones; a hash chain has a limit too
 		return pfstate.ErrTableFull
 	case unix.EEXIST:
 		return pfstate.ErrClash
@@ -247,7 +247,7 @@ func refusedBy(errno syscall.Errno) error {
 	case unix.EINVAL, unix.EOPNOTSUPP, unix.ERANGE, unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT:
 		return fmt.Errorf("%w: %w", pfstate.ErrUnsupported, errno)
 	case unix.EPERM:
-		return fmt.Errorf("conntrack: %w: needs CAP_NET_ADMIN", errno)
+		return fmt.Errorf("conntrack: %w: the entry's timeout is fixed (IPS_FIXED_TIMEOUT), or CAP_NET_ADMIN is missing", errno)
 	}
 	return fmt.Errorf("conntrack: %w", errno)
 }

@@ -36,12 +36,16 @@ func (t *Table) order(w *pfstate.Write, now time.Time) error {
 	switch w.Kind {
 	case pfstate.WriteInsert:
 		if e != nil {
+			e.injected = e.injected || e.reply != reply // the kernel makes such a one anew
 			return t.update(e, reply, &w.State, now)
 		}
 		if err := t.removeTwins(orig, reply, now); err != nil {
 			return err
 		}
-		_, err = t.insert(orig, reply, &w.State, now)
+		e, err := t.insert(orig, reply, &w.State, now)
+		if err == nil {
+			e.injected = true
+		}
 		return err
 	case pfstate.WriteUpdate:
 		if e == nil {
@@ -61,7 +65,7 @@ func (t *Table) order(w *pfstate.Write, now time.Time) error {
 	case pfstate.WriteProbe:
 		c := pfstate.Change{Kind: pfstate.Absent, Ref: w.Ref, State: w.State}
 		if e != nil {
-			c = pfstate.Change{Kind: pfstate.Seen, Ref: e.ref, State: e.at(now)}
+			c = pfstate.Change{Kind: pfstate.Seen, Injected: e.injected, Ref: e.ref, State: e.at(now)}
 		}
 		t.pending = append(t.pending, c)
 		return nil

@@ -5,7 +5,8 @@
 // It behaves as the kernel's table does towards the sync engine: an entry is
 // named by protocol, original tuple and routing domain; no two entries share a
 // tuple; what the engine writes is silent; a table whose changes nobody reads
-// drops them and says Overrun. It takes states that the kernel cannot hold.
+// drops them and says Overrun. It takes states that the kernel cannot hold. Its
+// local traffic counts as forwarded (pfstate.Forwarding), and it has no mute entries.
 package memory
 
 import (
@@ -55,6 +56,8 @@ type Table struct {
 	head    int
 	overrun bool
 	dumps   []*dump
+	traffic bool      // there was some since the last hint
+	hinted  time.Time // when that was
 }
 
 // tuple is what entries are found by, each under both of its directions.
@@ -68,6 +71,7 @@ type entry struct {
 	orig, reply tuple
 	state       pfstate.State
 	ref         uint32
+	injected    bool // made by a Write
 	deadline    time.Time
 	place       int // in due
 }
@@ -128,15 +132,15 @@ func (t *Table) Len() int {
 // Create is the first packet of a connection: Created is reported, or Updated if
 // the connection is there. ErrTableFull, ErrClash and ErrUnsupported (no
 // addresses) say why not. The state's ID is replaced by the table's.
-func (t *Table) Create(s pfstate.State) error { return t.traffic(pfstate.WriteInsert, s) }
+func (t *Table) Create(s pfstate.State) error { return t.act(pfstate.WriteInsert, s) }
 
 // Update is a packet that moves a connection on; ErrNoState if it is not there.
-func (t *Table) Update(s pfstate.State) error { return t.traffic(pfstate.WriteUpdate, s) }
+func (t *Table) Update(s pfstate.State) error { return t.act(pfstate.WriteUpdate, s) }
 
 // Delete removes a connection as an operator would; ErrNoState if it is not there.
-func (t *Table) Delete(s pfstate.State) error { return t.traffic(pfstate.WriteDelete, s) }
+func (t *Table) Delete(s pfstate.State) error { return t.act(pfstate.WriteDelete, s) }
 
-func (t *Table) traffic(kind pfstate.WriteKind, s pfstate.State) error {
+func (t *Table) act(kind pfstate.WriteKind, s pfstate.State) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	defer t.poke()
@@ -154,6 +158,7 @@ func (t *Table) traffic(kind pfstate.WriteKind, s pfstate.State) error {
 	case kind == pfstate.WriteInsert && e == nil:
 		e, err = t.insert(orig, reply, &s, now)
 		if err == nil {
+			t.traffic = true
 			t.report(pfstate.Change{Kind: pfstate.Created, Ref: e.ref, State: e.at(now)})
 		}
 		return err
@@ -163,6 +168,7 @@ func (t *Table) traffic(kind pfstate.WriteKind, s pfstate.State) error {
 	if err := t.update(e, reply, &s, now); err != nil {
 		return err
 	}
+	t.traffic = true
 	t.report(pfstate.Change{Kind: pfstate.Updated, Ref: e.ref, State: e.at(now)})
 	return nil
 }
@@ -200,7 +206,8 @@ func (t *Table) Run(ctx context.Context) error {
 	}
 }
 
-// advance removes what has expired and tells how long nothing will.
+// advance removes what has expired, hints at traffic, and tells how long neither
+// will be due.
 func (t *Table) advance() (next time.Duration, room bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -215,7 +222,15 @@ func (t *Table) advance() (next time.Duration, room bool) {
 		t.remove(e)
 		t.report(pfstate.Change{Kind: pfstate.Deleted, Expired: true, Ref: e.ref, State: e.at(now)})
 	}
-	return next, t.waiting() < t.config.Queue
+	room = t.waiting() < t.config.Queue
+	if t.traffic && room { // a hint that has to wait is not lost: the next says as much
+		if left := pfstate.ForwardingEvery - now.Sub(t.hinted); left > 0 {
+			return min(next, left), room
+		}
+		t.traffic, t.hinted = false, now
+		t.pending = append(t.pending, pfstate.Change{Kind: pfstate.Forwarding})
+	}
+	return next, room
 }
 
 // report queues a change made by traffic or time; too many become one Overrun.
@@ -274,7 +289,7 @@ func (t *Table) stepDump() {
 	n := min(len(d.left), batchSize)
 	for _, e := range d.left[:n] {
 		if e.place >= 0 {
-			t.pending = append(t.pending, pfstate.Change{Kind: pfstate.Seen, Ref: e.ref, State: e.at(now)})
+			t.pending = append(t.pending, pfstate.Change{Kind: pfstate.Seen, Injected: e.injected, Ref: e.ref, State: e.at(now)})
 		}
 	}
 	if d.left = d.left[n:]; len(d.left) == 0 {

@@ -17,7 +17,7 @@ func TestTable(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := memory.New(memory.Config{Creator: 1})
-				c.Run(t, tabletest.Fixture{Table: m, Traffic: m})
+				c.Run(t, tabletest.Fixture{Table: m, Traffic: m, Forward: func() error { return m.Create(tabletest.TCP(600)) }})
 			})
 		})
 	}
@@ -166,4 +166,80 @@ func Example() {
 		fmt.Println(&s)
 	}
 	// Output: all tcp 10.1.0.1:40001 -> 10.2.0.2:80       ESTABLISHED:ESTABLISHED
+}
+
+// TestTrafficIsHintedAtNowAndThen: at once when it begins, and then in steps, for
+// as long as it lasts.
+func TestTrafficIsHintedAtNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := memory.New(memory.Config{})
+		h := tabletest.Start(t, m)
+		s := tabletest.UDP(1)
+		s.Expire = time.Hour
+		h.Apply(pfstate.WriteInsert, s, 0)
+		start := time.Now()
+		go func() {
+			for range 10 { // 30 ms apart, until 270 ms
+				for _, packet := range []func(pfstate.State) error{m.Touch, m.Update, m.Create} {
+					if err := packet(s); err != nil {
+						t.Error(err)
+					}
+				}
+				time.Sleep(30 * time.Millisecond)
+			}
+		}()
+		for _, want := range []time.Duration{0, 100, 200, 300} {
+			h.Hint()
+			if got := time.Since(start); got != want*time.Millisecond {
+				t.Errorf("hint after %v, want %dms", got, want)
+			}
+		}
+		time.Sleep(time.Minute)
+		if h.Apply(pfstate.WriteUpdate, s, 0); h.Hints != 4 {
+			t.Errorf("%d hints, want none without traffic", h.Hints-4)
+		}
+		for name, packet := range map[string]func(pfstate.State) error{"touch": m.Touch, "update": m.Update, "create": m.Create} {
+			start := time.Now()
+			if err := packet(s); err != nil {
+				t.Fatal(err)
+			}
+			if h.Hint(); time.Since(start) != 0 {
+				t.Errorf("%s: hint after %v, want at once", name, time.Since(start))
+			}
+			time.Sleep(time.Second)
+		}
+		if err := m.Delete(s); err != nil { // is no traffic, nor is a packet that is not let through
+			t.Fatal(err)
+		}
+		if err := m.Touch(s); !errors.Is(err, pfstate.ErrNoState) {
+			t.Errorf("%v, want ErrNoState", err)
+		}
+		hints := h.Hints
+		time.Sleep(time.Second)
+		if h.Until(pfstate.Deleted); h.Hints != hints {
+			t.Error("hinted at a delete")
+		}
+	})
+}
+
+func TestStatesOfTrafficAreNotInjected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := memory.New(memory.Config{})
+		h := tabletest.Start(t, m)
+		s := tabletest.TCP(1)
+		if err := m.Create(s); err != nil {
+			t.Fatal(err)
+		}
+		if h.Want(pfstate.Created).Injected {
+			t.Error("created: injected")
+		}
+		h.Apply(pfstate.WriteInsert, s, 0)
+		if h.Probe(s).Injected || h.Dump()[0].Injected {
+			t.Error("injected, for a Write met it")
+		}
+		h.Apply(pfstate.WriteInsert, tabletest.Translated(s, 5000), 0)
+		if !h.Probe(tabletest.Translated(s, 5000)).Injected {
+			t.Error("made anew with another translation: not injected")
+		}
+	})
 }

@@ -22,5 +22,6 @@ func (t *Table) Touch(s pfstate.State) error {
 	}
 	same := e.state
 	same.Expire = s.Expire
+	t.traffic = true
 	return t.update(e, e.reply, &same, time.Now())
 }

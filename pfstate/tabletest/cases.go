@@ -13,6 +13,7 @@ import (
 type Fixture struct {
 	Table   Table
 	Traffic Traffic
+	Forward func() error // has the table's host carry a packet, which may make a state or use one
 }
 
 // Case is one demand on a table.
@@ -30,6 +31,10 @@ func Cases() []Case {
 		{"InsertOfAnExistingUpdatesIt", insertUpdates},
 		{"UpdateOfNothingIsRefused", updateOfNothing},
 		{"RenewalLeavesTheProgress", renewal},
+		{"RenewalSetsTheLifetimeExactly", lifetimes},
+		{"InsertedStatesAreInjected", injected},
+		{"AnEmptyTableHasNothingMute", nothingMute},
+		{"ForwardingIsHinted", forwarding},
 		{"DeleteOfNothingIsNoError", deleteOfNothing},
 		{"DeleteSparesASuccessor", deleteSparesSuccessor},
 		{"DeletesLeaveTheRest", deletesLeaveTheRest},
@@ -350,6 +355,94 @@ func renewal(t *testing.T, f Fixture) {
 		h.Want(pfstate.Applied)
 		s.Expire = old.Expire
 		h.there(s)
+	}
+}
+
+// lifetimes are longer and shorter than any table's own idea of them, in turns.
+func lifetimes(t *testing.T, f Fixture) {
+	h := Start(t, f.Table)
+	for _, s := range various() {
+		h.Apply(pfstate.WriteInsert, s, 0)
+		for _, expire := range []time.Duration{30 * 24 * time.Hour, 7 * time.Second, time.Hour} {
+			s.Expire = expire
+			h.Write(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true, Notify: true, State: s})
+			h.Want(pfstate.Applied)
+			h.there(s)
+		}
+		// Orders but renewals do as much.
+		for _, kind := range []pfstate.WriteKind{pfstate.WriteUpdate, pfstate.WriteInsert} {
+			s.Expire += 30 * 24 * time.Hour
+			h.Apply(kind, s, 0)
+			h.there(s)
+		}
+	}
+}
+
+// injected: what a Write made is told apart for as long as it lives.
+func injected(t *testing.T, f Fixture) {
+	h := Start(t, f.Table)
+	for i, s := range various() {
+		h.Apply(pfstate.WriteInsert, s, 0)
+		if c := h.there(s); !c.Injected {
+			t.Errorf("probe of %v: not injected", &s)
+		}
+		h.Apply(pfstate.WriteUpdate, s, 0)
+		h.Apply(pfstate.WriteInsert, s, 0)
+		if c := h.there(s); !c.Injected {
+			t.Errorf("probe of %v after an update: not injected", &s)
+		}
+		seen := h.Dump()
+		if len(seen) != i+1 {
+			t.Errorf("%d states in the dump, want %d", len(seen), i+1)
+		}
+		for _, c := range seen {
+			if !c.Injected {
+				t.Errorf("dump of %v: not injected", &c.State)
+			}
+		}
+	}
+	// Nor does a change by traffic make it a state of traffic.
+	s := TCP(1)
+	if err := f.Traffic.Update(s); err != nil {
+		t.Fatal(err)
+	}
+	h.Want(pfstate.Updated)
+	if c := h.there(s); !c.Injected {
+		t.Error("not injected after traffic has used it")
+	}
+}
+
+func nothingMute(t *testing.T, f Fixture) {
+	h := Start(t, f.Table)
+	for n := range 2 {
+		h.Write(pfstate.Write{Kind: pfstate.WriteDump})
+		if c := h.Want(pfstate.DumpBegin); c.Mute {
+			t.Errorf("dump %d: mute", n)
+		}
+		h.Until(pfstate.DumpEnd)
+		h.Apply(pfstate.WriteInsert, TCP(1), 0)
+	}
+}
+
+// forwarding: packets are hinted at, orders are not.
+func forwarding(t *testing.T, f Fixture) {
+	h := Start(t, f.Table)
+	for range 3 {
+		for _, kind := range []pfstate.WriteKind{pfstate.WriteInsert, pfstate.WriteUpdate, pfstate.WriteDelete} {
+			h.Apply(kind, UDP(500), 0)
+		}
+		h.Dump()
+		before := h.Hints
+		if err := f.Forward(); err != nil {
+			t.Fatal(err)
+		}
+		h.Hint()
+		if got := h.Hints - before; got != 1 {
+			t.Errorf("%d hints of one packet, want 1", got)
+		}
+	}
+	if h.Hints != 3 {
+		t.Errorf("%d hints of 3 packets that were apart in time, and orders between", h.Hints)
 	}
 }
 

@@ -29,6 +29,7 @@ const patience = 60 * time.Second
 type Harness struct {
 	T       testing.TB // may be replaced by a subtest's
 	Table   Table
+	Hints   int // of forwarding; they are counted apart from what else the table says
 	got     []pfstate.Change
 	cancel  context.CancelFunc
 	stopped chan struct{}
@@ -94,8 +95,28 @@ func (h *Harness) Next() pfstate.Change {
 }
 
 func (h *Harness) take(b *pfstate.Batch[pfstate.Change]) {
-	h.got = append(h.got, b.Items...)
+	for _, c := range b.Items {
+		if c.Kind == pfstate.Forwarding {
+			h.Hints++
+		} else {
+			h.got = append(h.got, c)
+		}
+	}
 	b.Free()
+}
+
+// Hint waits for the next hint of forwarding.
+func (h *Harness) Hint() {
+	h.T.Helper()
+	late := time.After(patience)
+	for before := h.Hints; h.Hints == before; {
+		select {
+		case b := <-h.Table.Changes():
+			h.take(b)
+		case <-late:
+			h.T.Fatal("no hint of forwarding")
+		}
+	}
 }
 
 // Want is Next, and fails the test if that is of another kind.

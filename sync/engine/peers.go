@@ -11,12 +11,13 @@ import (
 )
 
 const (
-	peersMax    = 64
-	peerForgets = 10 * time.Minute
-	peerStale   = 3 * time.Second // a Linux peer says something each second
-	peerDead    = 6 * time.Second
-	bsdStale    = time.Minute // a BSD is quiet when nothing changes
-	retiredMax  = 8
+	peersMax     = 64
+	peerForgets  = 10 * time.Minute
+	linuxForgets = 24 * time.Hour  // a dead one is to be seen by those who watch
+	peerStale    = 3 * time.Second // a Linux peer says something each second
+	peerDead     = 6 * time.Second
+	bsdStale     = time.Minute // a BSD is quiet when nothing changes
+	retiredMax   = 8
 )
 
 // owner is who said a state last, and so answers for it.
@@ -232,7 +233,7 @@ func (e *Engine) watchPeers() {
 			stale, dead = bsdStale, peerForgets
 		}
 		switch {
-		case age > peerForgets:
+		case age > dead && age > peerForgets && !p.linux, age > linuxForgets:
 			e.leave(p)
 			return
 		case age > dead && !p.dead:

@@ -20,7 +20,7 @@ const (
 
 // Times of a repair.
 const (
-	differsFor   = 700 * time.Millisecond // what is on its way passes by
+	differsFor   = 300 * time.Millisecond // what is on its way passes by
 	repairRetry  = 400 * time.Millisecond
 	repairTries  = 6
 	repairSettle = time.Second // for the states asked for to come

@@ -66,11 +66,12 @@ func (e *Engine) peerList() (all []PeerStatus) {
 		case p.quiet:
 			s.State = "stale"
 		}
-		if p.linux && p.compared {
+		switch {
+		case !p.linux || p.quiet || !p.compared:
+		case p.insync:
+			s.Sync = "yes"
+		default:
 			s.Sync = "no"
-			if p.insync {
-				s.Sync = "yes"
-			}
 		}
 		s.Problems = p.problems()
 		all = append(all, s)

@@ -19,6 +19,7 @@ import (
 type Identity struct {
 	Creator uint32   // host id, not 0
 	Key     [16]byte // of the hash that names states
+	dir     string
 	lock    *os.File
 }
 
@@ -26,6 +27,7 @@ type Identity struct {
 const (
 	creatorFile = "creatorid"
 	keyFile     = "idkey"
+	tableFile   = "table"
 	lockFile    = "lock"
 )
 
@@ -39,6 +41,7 @@ func LoadIdentity(dir string, creator uint32) (id Identity, err error) {
 	if id.lock, err = lockDir(dir); err != nil {
 		return id, err
 	}
+	id.dir = dir
 	defer func() {
 		if err != nil {
 			id.Close()
@@ -61,6 +64,21 @@ func LoadIdentity(dir string, creator uint32) (id Identity, err error) {
 		return id, fmt.Errorf("%s: creatorid 0 is invalid; remove the file, and a random one is made", filepath.Join(dir, creatorFile))
 	}
 	return id, nil
+}
+
+// Continues reports whether the state table is the one that was there when it was
+// last asked, by the name the table gives itself, and keeps the name. A table
+// without a name ("") is always a new one. After an error the table passes for new.
+func (id *Identity) Continues(incarnation string) (bool, error) {
+	name := filepath.Join(id.dir, tableFile)
+	kept, err := os.ReadFile(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("state directory: %w", err)
+	}
+	if err == nil && incarnation != "" && string(kept) == incarnation+"\n" {
+		return true, nil
+	}
+	return false, writeLine(name, incarnation)
 }
 
 // Close lets others use the state directory.
@@ -114,14 +132,16 @@ func keptBytes(name string, n int) ([]byte, error) {
 	return b, nil
 }
 
-// writeBytes replaces the file as a whole: a crash leaves the old one or the new one.
-func writeBytes(name string, b []byte) error {
+func writeBytes(name string, b []byte) error { return writeLine(name, hex.EncodeToString(b)) }
+
+// writeLine replaces the file as a whole: a crash leaves the old one or the new one.
+func writeLine(name, line string) error {
 	f, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
 	if err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	defer os.Remove(f.Name())
-	_, err = fmt.Fprintf(f, "%x\n", b)
+	_, err = fmt.Fprintln(f, line)
 	if err == nil {
 		err = f.Sync()
 	}

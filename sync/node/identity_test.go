@@ -84,6 +84,41 @@ func TestDamagedIdentityIsRefused(t *testing.T) {
 	}
 }
 
+func TestTableOfBeforeIsKnownAgain(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		table string
+		want  bool
+	}{
+		{"boot 1 netns 7", false}, // the first start
+		{"boot 1 netns 7", true},
+		{"boot 1 netns 7", true},
+		{"boot 2 netns 7", false},
+		{"boot 2 netns 7", true},
+		{"boot 2 netns", false},
+		{"", false},
+		{"", false}, // no name says nothing
+		{"boot 2 netns", false},
+	} {
+		id := load(t, dir)
+		if got, err := id.Continues(c.table); got != c.want || err != nil {
+			t.Errorf("%q continues: %v, %v; want %v", c.table, got, err, c.want)
+		}
+		id.Close()
+	}
+	id := load(t, dir)
+	defer id.Close()
+	if err := os.Remove(filepath.Join(dir, "table")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "table"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := id.Continues("boot 2 netns"); got || err == nil || !strings.Contains(err.Error(), "state directory: ") {
+		t.Errorf("unreadable: %v, %v; want an error that names the state directory", got, err)
+	}
+}
+
 func load(t *testing.T, dir string) node.Identity {
 	t.Helper()
 	id, err := node.LoadIdentity(dir, 0)

@@ -43,6 +43,8 @@ type Config struct {
 	Table         Table
 	TableName     string                                 // conntrack or memory, as shown to operators
 	TableCounters func() []pfstate.Counter               // may be nil
+	PeerStates    int                                    // states that one peer may have here, 0: no limit
+	Continues     bool                                   // the table is the one that the daemon before had
 	OpenDevice    func(name string) (Device, error)      // makes pfsync0
 	InterfaceMTU  func(name string) (mtu int, err error) // tells whether an interface exists
 	Log           *slog.Logger
@@ -77,7 +79,9 @@ type settings struct {
 func New(cfg Config) *Node {
 	n := &Node{cfg: cfg, log: cfg.Log, link: link.New(cfg.Log)}
 	n.settings.engine = engine.DefaultSettings()
-	n.engine = engine.New(engine.Config{Creator: cfg.Identity.Creator, Log: cfg.Log}, cfg.Table, n.link, n)
+	n.engine = engine.New(engine.Config{
+		Creator: cfg.Identity.Creator, PeerStates: cfg.PeerStates, Continues: cfg.Continues, Log: cfg.Log,
+	}, cfg.Table, n.link, n)
 	return n
 }
 

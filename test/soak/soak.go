@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"time"
 
@@ -235,6 +236,7 @@ func (s *soak) suffer(ctx context.Context, f fault) (o outcome, err error) {
 		return o, err
 	}
 	s.say("%v", o)
+	if os.Getenv("SOAK_LOG") != "" { s.say("A: %s\nB: %s", s.lab.A.Log(), s.lab.B.Log()) }
 	return o, nil
 }
 
