@@ -19,9 +19,11 @@ type outcome struct {
 	InSync bool
 	Took   time.Duration // from the fault's end
 	States int           // of fwA
-	Lost   int           // idle states that fwA, whose they are, no longer has
-	First  lab.Count     // differences at the fault's end
-	Left   lab.Count     // differences that lasted, if it was never in sync
+	Lost   int           // idle states that fwA, whose they are, has no longer
+	// Prolonged are entries of fwA that have longer to live than its kernel gives them.
+	Prolonged int
+	First     lab.Count // differences at the fault's end
+	Left      lab.Count // differences that lasted, if it was never in sync
 	// Frames and bytes on the sync link in Took, both ways, beyond what is normal.
 	Frames, Bytes float64
 	Counters      map[string]uint64 // of the daemons, by how much they have grown since before the fault
@@ -29,13 +31,16 @@ type outcome struct {
 }
 
 // ok tells whether the pair did what it must.
-func (o outcome) ok() bool { return o.InSync && o.Took <= within && o.Lost == 0 }
+func (o outcome) ok() bool { return o.InSync && o.Took <= within && o.Lost == 0 && o.Prolonged == 0 }
 
 func (o outcome) String() string {
 	s := fmt.Sprintf("%-30s in sync after %5.2f s, %5.0f frames, %7.0f bytes; at the fault's end: %v of %d states",
 		o.Fault, o.Took.Seconds(), o.Frames, o.Bytes, o.First, o.States)
 	if o.Lost > 0 {
 		s += fmt.Sprintf("\n  LOST: %d of fwA's own states", o.Lost)
+	}
+	if o.Prolonged > 0 {
+		s += fmt.Sprintf("\n  PROLONGED: %d of fwA's own states", o.Prolonged)
 	}
 	if !o.InSync {
 		s += "\n  NEVER: " + o.Error
@@ -115,6 +120,9 @@ func (r *result) verdict() error {
 		}
 		if o.Lost > 0 {
 			errs = append(errs, fmt.Errorf("%s: fwA lost %d states of its own", o.Fault, o.Lost))
+		}
+		if o.Prolonged > 0 {
+			errs = append(errs, fmt.Errorf("%s: %d states of fwA live longer than its kernel has them", o.Fault, o.Prolonged))
 		}
 	}
 	if len(r.Outcomes) == 0 {

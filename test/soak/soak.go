@@ -37,9 +37,31 @@ const (
 )
 
 // timeouts are the kernels' own, short: entries end in great number while a fault lasts.
-var timeouts = [...]struct{ name, seconds string }{
-	{"tcp_timeout_time_wait", "15"}, {"tcp_timeout_close", "5"},
-	{"udp_timeout", "10"}, {"udp_timeout_stream", "15"}, {"icmp_timeout", "10"},
+var timeouts = [...]struct {
+	name  string
+	after time.Duration
+}{
+	{"tcp_timeout_time_wait", timeWait}, {"tcp_timeout_close", closed},
+	{"udp_timeout", datagrams / 2}, {"udp_timeout_stream", datagrams}, {"icmp_timeout", echoes},
+}
+
+const (
+	timeWait  = 14 * time.Second
+	closed    = 4 * time.Second
+	datagrams = 14 * time.Second
+	echoes    = 8 * time.Second
+)
+
+// prolonged tells whether an entry has longer to live than its own kernel gives it.
+func prolonged(e lab.Entry) bool {
+	most := map[uint8]time.Duration{1: echoes, 17: datagrams}[e.Proto]
+	switch e.State {
+	case "TIME_WAIT":
+		most = timeWait
+	case "CLOSE":
+		most = closed
+	}
+	return most > 0 && e.Timeout > most
 }
 
 // soak is a running pair under churn.
@@ -115,7 +137,7 @@ func run(ctx context.Context, c config) (r *result, err error) {
 func (s *soak) setUp(ctx context.Context) error {
 	for _, f := range []*lab.Firewall{s.lab.A, s.lab.B} {
 		for _, t := range timeouts {
-			if err := f.Sysctl("net/netfilter/nf_conntrack_"+t.name, t.seconds); err != nil {
+			if err := f.Sysctl("net/netfilter/nf_conntrack_"+t.name, fmt.Sprint(t.after.Seconds())); err != nil {
 				return err
 			}
 		}
@@ -232,20 +254,28 @@ func (s *soak) suffer(ctx context.Context, f fault) (o outcome, err error) {
 	if err != nil {
 		o.Error = err.Error()
 	}
-	if o.Lost, err = s.lost(); err != nil {
+	if o.Lost, o.Prolonged, err = s.harm(); err != nil {
 		return o, err
 	}
 	s.say("%v", o)
-	if os.Getenv("SOAK_LOG") != "" { s.say("A: %s\nB: %s", s.lab.A.Log(), s.lab.B.Log()) }
+	if os.Getenv("SOAK_LOG") != "" {
+		s.say("A: %s\nB: %s", s.lab.A.Log(), s.lab.B.Log())
+	}
 	return o, nil
 }
 
-// lost counts the idle states that fwA has lost since the last call.
-func (s *soak) lost() (int, error) {
+// harm counts the idle states that fwA, whose they are, has lost since the last call,
+// and its entries that have been given longer to live than they have by themselves.
+func (s *soak) harm() (lost, longer int, err error) {
 	entries, err := s.lab.A.Dump()
 	had := s.idle
 	s.idle = len(lab.Loaded(entries))
-	return had - s.idle, err
+	for _, e := range entries {
+		if prolonged(e) {
+			longer++
+		}
+	}
+	return had - s.idle, longer, err
 }
 
 // beginInSync waits until the tables are in sync where nothing has gone wrong.

@@ -57,6 +57,7 @@ func TestVerdict(t *testing.T) {
 		{"good", result{Outcomes: []outcome{good, good}}, ""},
 		{"late", result{Outcomes: []outcome{good, late}}, "a fault: not in sync within 10s"},
 		{"never", result{Outcomes: []outcome{never, good}}, "3 missing left"},
+		{"prolonged", result{Outcomes: []outcome{{Fault: "a fault", InSync: true, Prolonged: 4}}}, "4 states of fwA live longer"},
 		{"lost", result{Outcomes: []outcome{lost}}, "fwA lost 2 states of its own"},
 		{"a flow failed", result{Outcomes: []outcome{good}, Churn: traffic.ChurnReport{Failed: 1, Example: os.ErrDeadlineExceeded}}, "1 flows failed"},
 		{"nothing happened", result{}, "no fault happened"},
