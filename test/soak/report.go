@@ -34,7 +34,7 @@ type outcome struct {
 func (o outcome) ok() bool { return o.InSync && o.Took <= within && o.Lost == 0 && o.Prolonged == 0 }
 
 func (o outcome) String() string {
-	s := fmt.Sprintf("%-30s in sync after %5.2f s, %5.0f frames, %7.0f bytes; at the fault's end: %v of %d states",
+	s := fmt.Sprintf("%-38s in sync after %5.2f s, %5.0f frames, %7.0f bytes; at the fault's end: %v of %d states",
 		o.Fault, o.Took.Seconds(), o.Frames, o.Bytes, o.First, o.States)
 	if o.Lost > 0 {
 		s += fmt.Sprintf("\n  LOST: %d of fwA's own states", o.Lost)
@@ -84,7 +84,7 @@ func (r *result) byFault() (groups [][]outcome) {
 
 // print writes one line for each fault.
 func (r *result) print(w io.Writer) {
-	fmt.Fprintf(w, "\n%-31s %5s %6s  %9s %9s  %8s %10s  %s\n", r.Peer, "times", "failed", "median", "worst", "frames", "bytes", "worst differences at the fault's end")
+	fmt.Fprintf(w, "\n%-38s %5s %6s  %9s %9s  %8s %10s  %s\n", r.Peer, "times", "failed", "median", "worst", "frames", "bytes", "worst differences at the fault's end")
 	for _, group := range r.byFault() {
 		var took []time.Duration
 		failed := 0
@@ -104,7 +104,7 @@ func (r *result) print(w io.Writer) {
 		slices.Sort(frames)
 		slices.Sort(bytes)
 		middle := len(group) / 2
-		fmt.Fprintf(w, "%-31s %5d %6d  %7.2f s %7.2f s  %8.0f %10.0f  %v\n", group[0].Fault, len(group), failed,
+		fmt.Fprintf(w, "%-38s %5d %6d  %7.2f s %7.2f s  %8.0f %10.0f  %v\n", group[0].Fault, len(group), failed,
 			took[middle].Seconds(), took[len(took)-1].Seconds(), frames[middle], bytes[middle], first)
 	}
 	fmt.Fprintf(w, "Frames and bytes: on the sync link until in sync, both ways, beyond the normal %.0f and %.0f a second; medians.\n", r.NormalFrames, r.NormalBytes)

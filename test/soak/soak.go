@@ -170,7 +170,7 @@ func (s *soak) play(ctx context.Context, r *result) error {
 		return err
 	}
 	r.NormalFrames, r.NormalBytes = s.normal.frames, s.normal.bytes
-	s.say("%-30s %.0f frames and %.0f bytes a second on the sync link", "nothing is wrong", s.normal.frames, s.normal.bytes)
+	s.say("%-38s %.0f frames and %.0f bytes a second on the sync link", "nothing is wrong", s.normal.frames, s.normal.bytes)
 
 	all := s.faults
 	if all == nil {
@@ -289,20 +289,14 @@ func (s *soak) beginInSync(ctx context.Context) error {
 // renew starts the pair anew with an empty table on fwB, so that what one fault has
 // left does not count against the next.
 func (s *soak) renew(ctx context.Context) error {
-	for _, f := range []*lab.Firewall{s.lab.A, s.lab.B} {
-		if err := f.KillDaemon(); err != nil {
-			return err
-		}
-	}
-	if _, err := s.lab.B.Run(ctx, "conntrack", "-F"); err != nil {
+	if err := s.emptied(ctx); err != nil {
 		return err
 	}
-	for _, f := range []*lab.Firewall{s.lab.A, s.lab.B} {
-		if err := s.start(ctx, f); err != nil {
-			return err
-		}
+	if err := s.beginInSync(ctx); err != nil {
+		return err
 	}
-	return s.beginInSync(ctx)
+	_, _, err := s.harm()
+	return err
 }
 
 // counters are those of both daemons, or nothing of one that does not answer.
