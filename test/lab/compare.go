@@ -10,8 +10,8 @@ import (
 // Verdict is how a backup's table differs from the active firewall's in one entry.
 type Verdict int
 
-// The verdicts, from the worst on. The backup is read last, so that a copy may well be
-// newer in passing; one that stays so is that of an earlier connection.
+// The verdicts, from the worst on. A copy may be newer in passing; one that stays so is
+// that of an earlier connection.
 const (
 	CopyMissing Verdict = iota // the backup lacks it
 	CopyExtra                  // only the backup has it

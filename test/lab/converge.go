@@ -7,25 +7,29 @@ import (
 )
 
 // Grace is how long a difference may last in a running pair. Traffic goes on while
-// two tables are read, one after the other, so that a single comparison always shows
+// two tables are read, so that a single comparison always shows
 // some. They count by this rule, which knows no kinds of entries:
 //
-// Two tables are in sync at a comparison if none of the differences seen in it is seen
-// in every later one until Grace has passed. A difference is that of one connection and
-// of one entry of the active firewall (by its kernel's id); in what way it differs may change.
+// Two tables are in sync as soon as nothing is left of the differences that some
+// comparison showed not longer than Grace ago, or that the last one showed if that is
+// longer ago. A difference is that of one connection and of one entry of the active
+// firewall (by its kernel's id); in what way it differs may change.
 //
-// So whatever differs for two seconds is drift, be it young, old or about to
-// end, also if the copy is made and lost again and again in between. Hidden is only
-// what mends itself, or ends, within two seconds.
+// So whatever differs for two seconds is drift, be it young, old or about to end, also if
+// the copy is made and lost again and again in between. Hidden is only what mends itself,
+// or ends, within two seconds.
 const Grace = 2 * time.Second
 
-// betweenLooks is the pause between two comparisons, or as long as they take if that
-// is longer: what is looked at needs the processors too.
-const betweenLooks = 100 * time.Millisecond
+// The pause between two comparisons is as long as one takes, within these bounds: what
+// is looked at needs the processors too.
+const (
+	leastPause = 100 * time.Millisecond
+	mostPause  = 500 * time.Millisecond
+)
 
 // Convergence is how two tables came to be the same.
 type Convergence struct {
-	Took   time.Duration // from the call to the first comparison that found them in sync
+	Took   time.Duration // from the call to the comparison that found them in sync: some tenths of a second at least under traffic
 	Looks  int           // comparisons until then
 	First  Count         // the differences of the first comparison, those of running traffic included
 	Left   []Difference  // those that lasted, if they never were in sync
@@ -49,7 +53,7 @@ func Converged(ctx context.Context, active, backup *Firewall) (Convergence, erro
 	if err != nil {
 		return c, err
 	}
-	w := watch{since: map[sighting]time.Time{}}
+	var w watch
 	for n := 1; ; n++ {
 		began := time.Now()
 		ds, states, err := look(active, backup)
@@ -65,35 +69,30 @@ func Converged(ctx context.Context, active, backup *Firewall) (Convergence, erro
 			c.First = CountDifferences(ds)
 		}
 		now := time.Now()
-		if in, ok := w.add(comparison{now, n, wire.Sub(before)}, ds); ok {
-			c.Took, c.Looks, c.Wire = in.at.Sub(start), in.number, in.wire
+		c.Took, c.Looks, c.Wire = now.Sub(start), n, wire.Sub(before)
+		if w.add(now, ds) {
 			return c, nil
 		}
-		pause := time.NewTimer(max(betweenLooks, time.Since(began)))
+		pause := time.NewTimer(min(max(leastPause, time.Since(began)), mostPause))
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
 			c.Left = w.lasting(ds, now.Add(-Grace))
-			c.Took, c.Looks, c.Wire = now.Sub(start), n, wire.Sub(before)
 			return c, fmt.Errorf("%s and %s are not in sync after %v: %v, like %v: %w",
 				active.Name, backup.Name, c.Took.Round(time.Millisecond), CountDifferences(c.Left), c.Left[:min(3, len(c.Left))], context.Cause(ctx))
 		}
 	}
 }
 
-// look compares once. The active firewall is read first: what is made
-// between the two readings is at most extra.
+// look compares once. Both are read at the same time.
 func look(active, backup *Firewall) (ds []Difference, states int, err error) {
-	a, err := active.Dump()
-	if err != nil {
-		return nil, 0, err
-	}
-	b, err := backup.Dump()
-	if err != nil {
-		return nil, 0, err
-	}
-	return Compare(a, b), len(a), nil
+	var a, b []Entry
+	err = inParallel(
+		func() (err error) { a, err = active.Dump(); return err },
+		func() (err error) { b, err = backup.Dump(); return err },
+	)
+	return Compare(a, b), len(a), err
 }
 
 // Wire returns what has been sent on the sync link so far.
@@ -115,27 +114,21 @@ type sighting struct {
 	id  uint32 // of the active firewall's entry; 0 if it has none
 }
 
-// watch finds out which of past comparisons found the tables in sync.
+// watch applies the rule of Grace to comparisons.
 type watch struct {
 	since map[sighting]time.Time // when each present difference was first seen, in every comparison since
-	open  []comparison           // those of which it is not known yet, in their order
+	looks []time.Time            // those comparisons whose differences may yet go in time
 }
 
-type comparison struct {
-	at     time.Time
-	number int
-	wire   Wire
-}
-
-// add notes a comparison, made at c.at, and returns the earliest one known to be in sync.
-func (w *watch) add(c comparison, ds []Difference) (comparison, bool) {
+// add notes a comparison and tells whether the tables are in sync.
+func (w *watch) add(now time.Time, ds []Difference) bool {
+	oldest := now.Add(1) // if there is none at all
 	next := make(map[sighting]time.Time, len(ds))
-	oldest := c.at.Add(time.Nanosecond)
 	for _, d := range ds {
 		s := d.sighting()
 		first, ok := w.since[s]
 		if !ok {
-			first = c.at
+			first = now
 		}
 		next[s] = first
 		if first.Before(oldest) {
@@ -143,18 +136,11 @@ func (w *watch) add(c comparison, ds []Difference) (comparison, bool) {
 		}
 	}
 	w.since = next
-	w.open = append(w.open, c)
-	for len(w.open) > 0 {
-		first := w.open[0]
-		if oldest.After(first.at) {
-			return first, true // nothing that was seen then is left
-		}
-		if c.at.Sub(first.at) < Grace {
-			break
-		}
-		w.open = w.open[1:] // something seen then has lasted
+	w.looks = append(w.looks, now)
+	for len(w.looks) > 2 && now.Sub(w.looks[0]) > Grace {
+		w.looks = w.looks[1:]
 	}
-	return comparison{}, false
+	return oldest.After(w.looks[0]) // nothing of what was seen then is left
 }
 
 // lasting are those of ds that were seen at t and ever since.

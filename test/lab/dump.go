@@ -42,11 +42,17 @@ func (f *Firewall) Dump() ([]Entry, error) {
 		return nil, fmt.Errorf("%s: ctnetlink dump: %w", f.Name, err)
 	}
 	entries := make([]Entry, 0, len(messages))
+	seen := make(map[key]uint32, len(messages))
 	for _, m := range messages {
 		e, err := decodeEntry(m.Data)
 		if err != nil {
 			return nil, fmt.Errorf("%s: ctnetlink dump: %w", f.Name, err)
 		}
+		// The kernel shows entries again when the one that it had come to is gone.
+		if id, ok := seen[e.key()]; ok && id == e.ID {
+			continue
+		}
+		seen[e.key()] = e.ID
 		entries = append(entries, e)
 	}
 	return entries, nil

@@ -23,6 +23,19 @@ func (f *Firewall) Load(ctx context.Context, n int) error {
 	return err
 }
 
+// Loaded are those of entries that Load has made.
+func Loaded(entries []Entry) (loaded []Entry) {
+	for _, e := range entries {
+		if e.Orig.Dst == loadDst {
+			loaded = append(loaded, e)
+		}
+	}
+	return loaded
+}
+
+// loadDst is where the entries of Load lead to.
+var loadDst = netip.MustParseAddr("192.0.2.1")
+
 // writeLoad writes what `conntrack -R` reads: a command a line.
 func writeLoad(file string, n int) error {
 	out, err := os.Create(file)
@@ -33,7 +46,7 @@ func writeLoad(file string, n int) error {
 	w := bufio.NewWriter(out)
 	src := netip.AddrFrom4([4]byte{10, 128})
 	for range n {
-		fmt.Fprintf(w, "-A -t 3600 -u SEEN_REPLY,ASSURED -s %v -d 192.0.2.1 -p tcp --sport 1024 --dport 80 --state ESTABLISHED\n", src)
+		fmt.Fprintf(w, "-A -t 3600 -u SEEN_REPLY,ASSURED -s %v -d %v -p tcp --sport 1024 --dport 80 --state ESTABLISHED\n", src, loadDst)
 		src = src.Next()
 	}
 	return w.Flush()

@@ -51,6 +51,7 @@ func faults() []fault {
 		{"kill -9 of fwB's daemon", func(ctx context.Context, s *soak) error { return s.restart(ctx, s.lab.B, (*lab.Firewall).KillDaemon) }},
 		{"SIGTERM to fwA's daemon", func(ctx context.Context, s *soak) error { return s.restart(ctx, s.lab.A, terminate(ctx)) }},
 		{"SIGTERM to fwB's daemon", func(ctx context.Context, s *soak) error { return s.restart(ctx, s.lab.B, terminate(ctx)) }},
+		{"both daemons killed, fwB's table empty", func(ctx context.Context, s *soak) error { return s.emptied(ctx) }},
 		{"fwB's table flushed", func(ctx context.Context, s *soak) error {
 			_, err := s.lab.B.Run(ctx, "conntrack", "-F")
 			return err
@@ -92,6 +93,27 @@ func (s *soak) restart(ctx context.Context, f *lab.Firewall, end func(*lab.Firew
 		return err
 	}
 	return s.start(ctx, f)
+}
+
+// emptied kills both daemons and starts them again, fwB's with an empty table.
+func (s *soak) emptied(ctx context.Context) error {
+	for _, f := range []*lab.Firewall{s.lab.A, s.lab.B} {
+		if err := f.KillDaemon(); err != nil {
+			return err
+		}
+	}
+	if _, err := s.lab.B.Run(ctx, "conntrack", "-F"); err != nil {
+		return err
+	}
+	if err := s.over(); err != nil {
+		return err
+	}
+	for _, f := range []*lab.Firewall{s.lab.A, s.lab.B} {
+		if err := s.start(ctx, f); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func terminate(ctx context.Context) func(*lab.Firewall) error {

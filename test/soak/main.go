@@ -33,7 +33,7 @@ func main() {
 	flag.IntVar(&c.states, "states", 2000, "idle states beside them")
 	flag.StringVar(&c.peer, "peer", "pfsyncd", "the daemons: pfsyncd or conntrackd")
 	flag.StringVar(&c.only, "only", "", "only the faults whose names contain this")
-	file := flag.String("json", "", "file for the result as JSON")
+	file := flag.String("json", "", "file for the result as JSON; the daemons' logs go beside it")
 	flag.Parse()
 	if flag.NArg() > 0 || c.rate < 1 || c.states < 0 {
 		flag.Usage()
@@ -50,7 +50,7 @@ func main() {
 	if r != nil {
 		r.print(c.out)
 		if *file != "" {
-			err = errors.Join(err, r.writeJSON(*file))
+			err = errors.Join(err, r.write(*file))
 		}
 		err = errors.Join(err, r.verdict())
 	}

@@ -19,8 +19,11 @@ type outcome struct {
 	InSync bool
 	Took   time.Duration // from the fault's end
 	States int           // of fwA
-	First  lab.Count     // differences at the fault's end
-	Left   lab.Count     // differences that lasted, if it was never in sync
+	Lost   int           // idle states that fwA, whose they are, has no longer
+	// Prolonged are entries of fwA that have longer to live than its kernel gives them.
+	Prolonged int
+	First     lab.Count // differences at the fault's end
+	Left      lab.Count // differences that lasted, if it was never in sync
 	// Frames and bytes on the sync link in Took, both ways, beyond what is normal.
 	Frames, Bytes float64
 	Counters      map[string]uint64 // of the daemons, by how much they have grown since before the fault
@@ -28,11 +31,17 @@ type outcome struct {
 }
 
 // ok tells whether the pair did what it must.
-func (o outcome) ok() bool { return o.InSync && o.Took <= within }
+func (o outcome) ok() bool { return o.InSync && o.Took <= within && o.Lost == 0 && o.Prolonged == 0 }
 
 func (o outcome) String() string {
-	s := fmt.Sprintf("%-30s in sync after %5.2f s, %5.0f frames, %7.0f bytes; at the fault's end: %v of %d states",
+	s := fmt.Sprintf("%-38s in sync after %5.2f s, %5.0f frames, %7.0f bytes; at the fault's end: %v of %d states",
 		o.Fault, o.Took.Seconds(), o.Frames, o.Bytes, o.First, o.States)
+	if o.Lost > 0 {
+		s += fmt.Sprintf("\n  LOST: %d of fwA's own states", o.Lost)
+	}
+	if o.Prolonged > 0 {
+		s += fmt.Sprintf("\n  PROLONGED: %d of fwA's own states", o.Prolonged)
+	}
 	if !o.InSync {
 		s += "\n  NEVER: " + o.Error
 	}
@@ -47,6 +56,8 @@ type result struct {
 	NormalFrames, NormalBytes float64 // on the sync link in a second
 	Outcomes                  []outcome
 	Churn                     traffic.ChurnReport
+
+	logs [2]string // of the daemons of fwA and fwB
 }
 
 func (r *result) add(o outcome) { r.Outcomes = append(r.Outcomes, o) }
@@ -73,7 +84,7 @@ func (r *result) byFault() (groups [][]outcome) {
 
 // print writes one line for each fault.
 func (r *result) print(w io.Writer) {
-	fmt.Fprintf(w, "\n%-31s %5s %6s  %9s %9s  %8s %10s  %s\n", r.Peer, "times", "failed", "median", "worst", "frames", "bytes", "worst differences at the fault's end")
+	fmt.Fprintf(w, "\n%-38s %5s %6s  %9s %9s  %8s %10s  %s\n", r.Peer, "times", "failed", "median", "worst", "frames", "bytes", "worst differences at the fault's end")
 	for _, group := range r.byFault() {
 		var took []time.Duration
 		failed := 0
@@ -93,7 +104,7 @@ func (r *result) print(w io.Writer) {
 		slices.Sort(frames)
 		slices.Sort(bytes)
 		middle := len(group) / 2
-		fmt.Fprintf(w, "%-31s %5d %6d  %7.2f s %7.2f s  %8.0f %10.0f  %v\n", group[0].Fault, len(group), failed,
+		fmt.Fprintf(w, "%-38s %5d %6d  %7.2f s %7.2f s  %8.0f %10.0f  %v\n", group[0].Fault, len(group), failed,
 			took[middle].Seconds(), took[len(took)-1].Seconds(), frames[middle], bytes[middle], first)
 	}
 	fmt.Fprintf(w, "Frames and bytes: on the sync link until in sync, both ways, beyond the normal %.0f and %.0f a second; medians.\n", r.NormalFrames, r.NormalBytes)
@@ -104,8 +115,14 @@ func (r *result) print(w io.Writer) {
 func (r *result) verdict() error {
 	var errs []error
 	for _, o := range r.Outcomes {
-		if !o.ok() {
+		if !o.InSync || o.Took > within {
 			errs = append(errs, fmt.Errorf("%s: not in sync within %v: %v left after %.2f s", o.Fault, within, o.Left, o.Took.Seconds()))
+		}
+		if o.Lost > 0 {
+			errs = append(errs, fmt.Errorf("%s: fwA lost %d states of its own", o.Fault, o.Lost))
+		}
+		if o.Prolonged > 0 {
+			errs = append(errs, fmt.Errorf("%s: %d states of fwA live longer than its kernel has them", o.Fault, o.Prolonged))
 		}
 	}
 	if len(r.Outcomes) == 0 {
@@ -117,10 +134,15 @@ func (r *result) verdict() error {
 	return errors.Join(errs...)
 }
 
-func (r *result) writeJSON(file string) error {
+// write writes the result as JSON to file, and the daemons' logs beside it.
+func (r *result) write(file string) error {
 	b, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(file, append(b, '\n'), 0o644)
+	return errors.Join(
+		os.WriteFile(file, append(b, '\n'), 0o644),
+		os.WriteFile(file+".fwA.log", []byte(r.logs[0]), 0o644),
+		os.WriteFile(file+".fwB.log", []byte(r.logs[1]), 0o644),
+	)
 }

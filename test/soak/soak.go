@@ -37,9 +37,31 @@ const (
 )
 
 // timeouts are the kernels' own, short: entries end in great number while a fault lasts.
-var timeouts = [...]struct{ name, seconds string }{
-	{"tcp_timeout_time_wait", "15"}, {"tcp_timeout_close", "5"},
-	{"udp_timeout", "10"}, {"udp_timeout_stream", "15"}, {"icmp_timeout", "10"},
+var timeouts = [...]struct {
+	name  string
+	after time.Duration
+}{
+	{"tcp_timeout_time_wait", timeWait}, {"tcp_timeout_close", closed},
+	{"udp_timeout", datagrams / 2}, {"udp_timeout_stream", datagrams}, {"icmp_timeout", echoes},
+}
+
+const (
+	timeWait  = 14 * time.Second
+	closed    = 4 * time.Second
+	datagrams = 14 * time.Second
+	echoes    = 8 * time.Second
+)
+
+// prolonged tells whether an entry has longer to live than its own kernel gives it.
+func prolonged(e lab.Entry) bool {
+	most := map[uint8]time.Duration{1: echoes, 17: datagrams}[e.Proto]
+	switch e.State {
+	case "TIME_WAIT":
+		most = timeWait
+	case "CLOSE":
+		most = closed
+	}
+	return most > 0 && e.Timeout > most
 }
 
 // soak is a running pair under churn.
@@ -49,6 +71,7 @@ type soak struct {
 	pair   pair
 	random *rand.Rand
 	normal load
+	idle   int // states of lab.Load that fwA has
 
 	ended *moment // of the present fault; nil while it lasts
 }
@@ -100,6 +123,7 @@ func run(ctx context.Context, c config) (r *result, err error) {
 	r = &result{Peer: c.peer, Seed: c.seed, Rate: c.rate, States: c.states}
 	err = s.play(ctx, r)
 	r.Churn = churn.Stop()
+	r.logs = [2]string{s.lab.A.Log(), s.lab.B.Log()}
 	if logged := s.crashed(); logged != "" {
 		err = errors.Join(err, errors.New(logged))
 	}
@@ -113,7 +137,7 @@ func run(ctx context.Context, c config) (r *result, err error) {
 func (s *soak) setUp(ctx context.Context) error {
 	for _, f := range []*lab.Firewall{s.lab.A, s.lab.B} {
 		for _, t := range timeouts {
-			if err := f.Sysctl("net/netfilter/nf_conntrack_"+t.name, t.seconds); err != nil {
+			if err := f.Sysctl("net/netfilter/nf_conntrack_"+t.name, fmt.Sprint(t.after.Seconds())); err != nil {
 				return err
 			}
 		}
@@ -126,6 +150,7 @@ func (s *soak) setUp(ctx context.Context) error {
 			return err
 		}
 	}
+	s.idle = s.states
 	return s.lab.A.Load(ctx, s.states)
 }
 
@@ -145,7 +170,7 @@ func (s *soak) play(ctx context.Context, r *result) error {
 		return err
 	}
 	r.NormalFrames, r.NormalBytes = s.normal.frames, s.normal.bytes
-	s.say("%-30s %.0f frames and %.0f bytes a second on the sync link", "nothing is wrong", s.normal.frames, s.normal.bytes)
+	s.say("%-38s %.0f frames and %.0f bytes a second on the sync link", "nothing is wrong", s.normal.frames, s.normal.bytes)
 
 	all := s.faults
 	if all == nil {
@@ -229,9 +254,28 @@ func (s *soak) suffer(ctx context.Context, f fault) (o outcome, err error) {
 	if err != nil {
 		o.Error = err.Error()
 	}
+	if o.Lost, o.Prolonged, err = s.harm(); err != nil {
+		return o, err
+	}
 	s.say("%v", o)
-	if os.Getenv("SOAK_LOG") != "" { s.say("A: %s\nB: %s", s.lab.A.Log(), s.lab.B.Log()) }
+	if os.Getenv("SOAK_LOG") != "" {
+		s.say("A: %s\nB: %s", s.lab.A.Log(), s.lab.B.Log())
+	}
 	return o, nil
+}
+
+// harm counts the idle states that fwA, whose they are, has lost since the last call,
+// and its entries that have been given longer to live than they have by themselves.
+func (s *soak) harm() (lost, longer int, err error) {
+	entries, err := s.lab.A.Dump()
+	had := s.idle
+	s.idle = len(lab.Loaded(entries))
+	for _, e := range entries {
+		if prolonged(e) {
+			longer++
+		}
+	}
+	return had - s.idle, longer, err
 }
 
 // beginInSync waits until the tables are in sync where nothing has gone wrong.
@@ -245,20 +289,14 @@ func (s *soak) beginInSync(ctx context.Context) error {
 // renew starts the pair anew with an empty table on fwB, so that what one fault has
 // left does not count against the next.
 func (s *soak) renew(ctx context.Context) error {
-	for _, f := range []*lab.Firewall{s.lab.A, s.lab.B} {
-		if err := f.KillDaemon(); err != nil {
-			return err
-		}
-	}
-	if _, err := s.lab.B.Run(ctx, "conntrack", "-F"); err != nil {
+	if err := s.emptied(ctx); err != nil {
 		return err
 	}
-	for _, f := range []*lab.Firewall{s.lab.A, s.lab.B} {
-		if err := s.start(ctx, f); err != nil {
-			return err
-		}
+	if err := s.beginInSync(ctx); err != nil {
+		return err
 	}
-	return s.beginInSync(ctx)
+	_, _, err := s.harm()
+	return err
 }
 
 // counters are those of both daemons, or nothing of one that does not answer.

@@ -37,6 +37,9 @@ func TestSoak(t *testing.T) {
 	}
 	if err != nil {
 		t.Errorf("seed %d: %v", seed, err)
+		if r != nil {
+			t.Logf("fwA's log:\n%s\nfwB's log:\n%s", r.logs[0], r.logs[1])
+		}
 	}
 }
 
@@ -44,6 +47,7 @@ func TestSoak(t *testing.T) {
 func TestVerdict(t *testing.T) {
 	good := outcome{Fault: "a fault", InSync: true, Took: time.Second}
 	late := outcome{Fault: "a fault", InSync: true, Took: within + time.Second}
+	lost := outcome{Fault: "a fault", InSync: true, Took: time.Second, Lost: 2}
 	never := outcome{Fault: "a fault", Took: within, Left: lab.Count{lab.CopyMissing: 3}}
 	for _, c := range []struct {
 		name string
@@ -53,6 +57,8 @@ func TestVerdict(t *testing.T) {
 		{"good", result{Outcomes: []outcome{good, good}}, ""},
 		{"late", result{Outcomes: []outcome{good, late}}, "a fault: not in sync within 10s"},
 		{"never", result{Outcomes: []outcome{never, good}}, "3 missing left"},
+		{"prolonged", result{Outcomes: []outcome{{Fault: "a fault", InSync: true, Prolonged: 4}}}, "4 states of fwA live longer"},
+		{"lost", result{Outcomes: []outcome{lost}}, "fwA lost 2 states of its own"},
 		{"a flow failed", result{Outcomes: []outcome{good}, Churn: traffic.ChurnReport{Failed: 1, Example: os.ErrDeadlineExceeded}}, "1 flows failed"},
 		{"nothing happened", result{}, "no fault happened"},
 	} {
