@@ -115,7 +115,9 @@ func TestPacketsAreRepeatedAsTheyWere(t *testing.T) {
 		}
 		r.expect("INS 0000000000000003/aaaaaaaa 2:0", "INS 0000000000000001/aaaaaaaa 2:0", "INS 0000000000000002/aaaaaaaa 2:0")
 		r.counted("resendssent=3")
-		p.ask(func(w *wire.TrailerWriter) { w.Resend(epoch, []wire.Range{{First: last + 1000, Count: 5}, {First: ^uint64(0), Count: 9}}) })
+		p.ask(func(w *wire.TrailerWriter) {
+			w.Resend(epoch, []wire.Range{{First: last + 1000, Count: 5}, {First: ^uint64(0), Count: 9}})
+		})
 		r.counted("resendssent=3") // not sent yet
 	})
 }

@@ -161,7 +161,9 @@ func TestPeersOfOtherVersions(t *testing.T) {
 }
 
 // made is the nth address that somebody made up.
-func made(n int) netip.Addr { return netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}) }
+func made(n int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})
+}
 
 // Whoever makes up addresses, and epochs too, gets no living Linux peer out.
 func TestMadeUpAddresses(t *testing.T) {
