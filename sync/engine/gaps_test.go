@@ -106,7 +106,7 @@ func TestPacketsWithoutATrailerFromALinuxPeer(t *testing.T) {
 		time.Sleep(4 * time.Second) // stale
 		bsd()
 		r.counted("notrailer=2", "iacts.INS ST=0")
-		p.is("linux stale 0 yes")
+		p.is("linux stale 0 unknown")
 		time.Sleep(4 * time.Second)
 		r.forget()
 		bsd()

@@ -23,10 +23,10 @@ func TestPeerFallsSilent(t *testing.T) {
 			want  string
 		}{
 			{2900 * time.Millisecond, "linux up 1 yes"},
-			{4100 * time.Millisecond, "linux stale 1 yes"},
-			{5900 * time.Millisecond, "linux stale 1 yes"},
-			{7100 * time.Millisecond, "linux dead 1 no"},
-			{time.Minute, "linux dead 1 no"},
+			{4100 * time.Millisecond, "linux stale 1 unknown"},
+			{5900 * time.Millisecond, "linux stale 1 unknown"},
+			{7100 * time.Millisecond, "linux dead 1 unknown"},
+			{time.Minute, "linux dead 1 unknown"},
 		} {
 			time.Sleep(step.until - p.status().Age)
 			p.is(step.want)

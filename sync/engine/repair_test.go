@@ -127,7 +127,7 @@ func TestDifferenceOfAMoment(t *testing.T) {
 		s := tcp(them, 1, estab, estab)
 		p.said(wire.ActIns, s) // and does not send it
 		p.beacon()
-		time.Sleep(600 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond)
 		p.beacon()
 		r.asked("askdigests")
 		p.is("linux up 0 yes")
@@ -175,12 +175,17 @@ func TestDriftIsMended(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			paired(t, func(r *rig, p *linux) {
-				for n := range 50 { // in other buckets, and in the same ones
-					p.tell(wire.ActIns, tcp(them, 100+n, estab, estab))
+				others := 0
+				for n := 100; n < 10000; n++ { // some in other buckets, and all in the same ones
+					b := wire.Bucket(tcp(them, n, estab, estab).ID)
+					if n < 120 || slices.ContainsFunc(c.ask, func(s pfstate.State) bool { return wire.Bucket(s.ID) == b }) {
+						p.tell(wire.ActIns, tcp(them, n, estab, estab))
+						others++
+					}
 				}
 				p.tell(wire.ActIns, changed, extra)
 				p.live(time.Second)
-				p.is("linux up 52 yes")
+				p.is(fmt.Sprintf("linux up %d yes", others+2))
 				r.forget()
 
 				c.drift(p)
