@@ -296,3 +296,28 @@ func TestKeyIsRemoved(t *testing.T) {
 		r.counted("badauth=0")
 	})
 }
+
+// The key before is good for some seconds, though every peer has the new one: what
+// it sealed may be on its way. What is kept of that time is not repeated.
+func TestOldKeyIsGoodForAMoment(t *testing.T) {
+	keyed(t, func(r *rig, p *linux) {
+		r.table(created(tcp(us, 1, estab, estab)))
+		epoch, last := r.named()
+		late := p.next(0, p.said(wire.ActIns, tcp(them, 2, estab, estab)), nil)
+		time.Sleep(500 * time.Millisecond)
+		r.setKey(otherKey)
+		p.keys.Set(otherKey)
+		p.live(2 * time.Second)
+		r.packet(late)
+		r.counted("badauth=0")
+		if changing, _ := r.engine.KeyChanging(); !changing {
+			t.Error("the key before is not accepted any more after two seconds")
+		}
+		p.ask(func(w *wire.TrailerWriter) { w.Resend(epoch, []wire.Range{{First: last, Count: 1}}) })
+		r.counted("resendssent=0")
+		p.live(3 * time.Second)
+		if changing, _ := r.engine.KeyChanging(); changing {
+			t.Error("the key before is still accepted after five seconds")
+		}
+	})
+}
