@@ -52,6 +52,10 @@ type rig struct {
 	sizes  []int      // of the packets they were in
 	shown  int        // packets on pfsync0
 	writes []pfstate.Write
+	raw    []sentPacket // with their trailers, since they were last asked for
+	epoch  uint64       // of the engine
+	seq    uint64       // of the packet that it sent last
+	log    logBook
 }
 
 // within runs test in a bubble with an engine that is up on a usable link, has
@@ -69,8 +73,14 @@ func within(t *testing.T, test func(*rig)) {
 // has just asked the peers for theirs.
 func asking(t *testing.T, states []pfstate.State, test func(*rig)) {
 	t.Helper()
+	askingAs(t, engine.Config{}, states, test)
+}
+
+// askingAs is asking with an engine made of c.
+func askingAs(t *testing.T, c engine.Config, states []pfstate.State, test func(*rig)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		r := newRig(t)
+		r := newRigOf(t, c)
 		r.dump(states...)
 		r.configure(func(s *engine.Settings) { s.Up = true })
 		r.linkUp()
@@ -92,7 +102,9 @@ func (r *rig) bus(status wire.BusStatus) {
 	r.deliver(func(w *wire.Writer) { w.Bus(wire.Bus{Creator: them, Status: status}) })
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) *rig { return newRigOf(t, engine.Config{}) }
+
+func newRigOf(t *testing.T, c engine.Config) *rig {
 	ctx, stop := context.WithCancel(t.Context())
 	r := &rig{
 		t: t, start: time.Now(), stop: stop, stopped: make(chan struct{}),
@@ -100,7 +112,8 @@ func newRig(t *testing.T) *rig {
 		received: make(chan *pfstate.Batch[link.Packet], 16), statuses: make(chan link.Status, 1),
 		batches: pfstate.NewBatches[pfstate.Change](4), packets: pfstate.NewBatches[link.Packet](4),
 	}
-	r.engine = engine.New(engine.Config{Creator: us, Log: slog.New(slog.DiscardHandler)}, (*rigTable)(r), (*rigLink)(r), (*rigTap)(r))
+	c.Creator, c.Log = us, slog.New(slog.NewTextHandler(&r.log, nil))
+	r.engine = engine.New(c, (*rigTable)(r), (*rigLink)(r), (*rigTap)(r))
 	go func() {
 		defer close(r.stopped)
 		r.engine.Run(ctx)
@@ -149,6 +162,7 @@ func (l *rigLink) Send(payloads [][]byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, p := range payloads {
+		(*rig)(l).keep(p)
 		if h, _, _ := wire.ParseHeader(p); h.Len > wire.HeaderLen { // not for its trailer alone
 			l.sizes = append(l.sizes, int(h.Len))
 			l.sent = append(l.sent, messages(l.t, p)...)
@@ -240,6 +254,7 @@ func (r *rig) told() ([]string, []int) {
 func (r *rig) forget() {
 	r.told()
 	r.ordered()
+	r.takeRaw()
 }
 
 // wrote waits until the engine is idle and compares what it ordered from the table.
