@@ -37,6 +37,10 @@ type Change struct {
 	// reported, for they were made while nobody listened. Only dumps tell of them.
 	Mute bool
 
+	// Mark, of Created, Updated and Seen: what rules have marked the entry with
+	// (conntrack's mark), 0 if it has none.
+	Mark uint32
+
 	// Ref is the table's own name of the entry (conntrack: CTA_ID), 0 if it has
 	// none. It guards a delete against hitting a successor with equal keys.
 	Ref   uint32

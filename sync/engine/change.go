@@ -47,11 +47,18 @@ func (e *Engine) moved(c *pfstate.Change) {
 		}
 	}
 	if i == 0 {
+		if e.private(c) {
+			return
+		}
 		i = e.states.add(&c.State, local, e.now)
 		r := e.states.at(i)
 		r.ref, r.carrier, r.active, r.generation = c.Ref, true, e.now, e.dump.generation
 		e.graves.dig(r.id)
 		e.queueInsert(i)
+		return
+	}
+	if e.states.at(i).origin != imported && e.private(c) {
+		e.withdraw(i)
 		return
 	}
 	e.progress(i, c)

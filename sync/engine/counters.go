@@ -82,6 +82,7 @@ const (
 	staleCopies
 	endedAway
 	insertsRetried
+	noSync
 
 	numCounters
 )
@@ -158,6 +159,7 @@ var counterTable = [numCounters]struct{ name, help string }{
 	spared:          {"spared", "states ended by a peer and kept because their traffic runs through here"},
 	staleCopies:     {"stalecopies", "copies found at the start that their owner had ended meanwhile"},
 	endedAway:       {"endedaway", "own states that had ended here while the daemon was not running"},
+	noSync:          {"nosync", "changes of states that are not advertised (no-sync)"},
 	insertsRetried:  {"insertsretried", "states offered to the table again after it had refused them"},
 }
 

@@ -56,6 +56,10 @@ func (e *Engine) seen(c *pfstate.Change) {
 		}
 		return
 	}
+	if r.origin != imported && e.private(c) {
+		e.withdraw(i)
+		return
+	}
 	if r.mute {
 		e.dump.mutes++
 	}
@@ -110,6 +114,9 @@ func (e *Engine) refreshes(r *record) bool {
 // found takes a state of a dump that was not known.
 func (e *Engine) found(c *pfstate.Change) {
 	if _, ended := e.dump.endedSince[flowOf(&c.State)]; ended || !e.dump.running {
+		return
+	}
+	if e.private(c) {
 		return
 	}
 	from := inherited

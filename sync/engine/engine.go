@@ -89,6 +89,7 @@ type Engine struct {
 	seq       uint64 // of the last packet sent
 	own       digest // of what we said and answer for
 	ring      ring
+	filter    Filter // nil: all states are advertised
 	keys      auth.Keyring
 	keyed     time.Duration // when the key was changed
 	answering answering

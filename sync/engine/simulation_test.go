@@ -302,7 +302,7 @@ func TestPairUnderLoss(t *testing.T) {
 	simulate(t, func(p *pair, r *rand.Rand) {
 		p.hub.Set(linktest.Conditions{Loss: 0.3, Duplicate: 0.1, Reorder: 0.25, Jitter: time.Millisecond})
 		p.churn(r, 2000, true)
-		p.insync(10 * time.Second)
+		p.insync(30 * time.Second)
 	})
 }
 
