@@ -25,8 +25,26 @@ func FlowOf(s *pfstate.State, mark uint32) Flow {
 // goroutines may use it. The zero Filter has no rules.
 type Filter struct {
 	mark  Mark
-	steps []test
+	steps [classes][]test // those that a protocol of the class can match
 	sets  []*set
+}
+
+// Connections are mostly TCP and UDP, and so are rules: each has its own steps.
+const (
+	classOther = iota
+	classTCP
+	classUDP
+	classes
+)
+
+func class(proto uint8) int {
+	switch proto {
+	case pfstate.ProtoTCP:
+		return classTCP
+	case pfstate.ProtoUDP:
+		return classUDP
+	}
+	return classOther
 }
 
 // verdict is what follows when a step matches.
@@ -113,13 +131,24 @@ func Compile(rs *Ruleset) (*Filter, error) {
 		}
 	}
 	steps := order(rs.Rules)
+	for c := range f.steps {
+		f.steps[c] = arrange(c, steps, rs.Rules, tests)
+	}
+	return f, nil
+}
+
+// arrange gives the tests of the steps that connections of a class can match.
+func arrange(c int, steps []step, rules []Rule, tests []test) []test {
+	var out []test
 	places := make([]int, len(steps)+1) // of the steps among those that are kept
 	for i, s := range steps {
-		places[i] = len(f.steps)
-		r := &rs.Rules[s.rule]
+		places[i] = len(out)
+		r := &rules[s.rule]
 		t := tests[s.rule]
 		t.then, t.to = s.then, s.to
 		switch {
+		case r.Proto != 0 && class(r.Proto) != c:
+			continue
 		case excluded(r.Proto):
 			continue // decided before
 		case !r.Judged() && s.then == unsynced:
@@ -127,19 +156,20 @@ func Compile(rs *Ruleset) (*Filter, error) {
 		case !r.Judged() && s.then == jump:
 			t.then = fork
 		}
-		f.steps = append(f.steps, t)
+		out = append(out, t)
 	}
-	places[len(steps)] = len(f.steps)
-	for i := range f.steps {
-		f.steps[i].to = places[f.steps[i].to]
+	places[len(steps)] = len(out)
+	for i := range out {
+		if out[i].then == jump || out[i].then == fork {
+			out[i].to = places[out[i].to] - i
+		}
 	}
 	// What is behind the last no-sync says what the end says.
-	n := len(f.steps)
-	for n > 0 && f.steps[n-1].then != unsynced {
+	n := len(out)
+	for n > 0 && out[n-1].then != unsynced {
 		n--
 	}
-	f.steps = f.steps[:n:n]
-	return f, nil
+	return out[:n:n]
 }
 
 // plain tells whether a prefix is one that Parse makes.
@@ -159,19 +189,20 @@ func (f *Filter) NoSync(w *Flow) bool {
 	if f.mark.Mask != 0 && w.Mark&f.mark.Mask == f.mark.Value {
 		return true
 	}
-	if len(f.steps) == 0 {
+	steps := f.steps[class(w.Proto)]
+	if len(steps) == 0 {
 		return false
 	}
 	v := view{proto: w.Proto, v4: w.Before.Src.Unmap().Is4()}
 	v.ends[0].set(w.Before.Src, w.Before.SrcPort, w.After.Src, w.After.SrcPort)
 	v.ends[1].set(w.Before.Dst, w.Before.DstPort, w.After.Dst, w.After.DstPort)
-	return f.judge(&v, 0)
+	return f.judge(&v, steps)
 }
 
-// judge runs the steps from the one given.
-func (f *Filter) judge(v *view, from int) bool {
-	for i := from; i < len(f.steps); i++ {
-		t := &f.steps[i]
+// judge runs the steps.
+func (f *Filter) judge(v *view, steps []test) bool {
+	for i := 0; i < len(steps); i++ {
+		t := &steps[i]
 		if !f.matches(t, v) {
 			continue
 		}
@@ -181,11 +212,11 @@ func (f *Filter) judge(v *view, from int) bool {
 		case unsynced:
 			return true
 		case fork:
-			if !f.judge(v, t.to) {
+			if !f.judge(v, steps[min(i+t.to, len(steps)):]) {
 				return false
 			}
 		case jump:
-			i = t.to - 1
+			i += t.to - 1
 		}
 	}
 	return false
@@ -215,7 +246,7 @@ func (e *endpoint) set(addr netip.Addr, port uint16, after netip.Addr, afterPort
 // test is a rule made ready.
 type test struct {
 	src, dst pattern
-	to       int
+	to       int // of a jump: how many steps on
 	icmp     uint16
 	then     verdict
 	proto    uint8
