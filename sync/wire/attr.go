@@ -68,14 +68,15 @@ func RangeAt(b []byte, i int) Range {
 }
 
 // ParseDigests reads the body of AttrDigests and AttrHave: the number of the first
-// bucket, and the sums, SumLen bytes each. Buckets that do not exist are ErrValue.
+// bucket, and the sums, SumLen bytes each. Fewer than DigestsLen bytes are ErrShort,
+// buckets that do not exist are ErrValue.
 func ParseDigests(b []byte) (first int, sums []byte, err error) {
 	if len(b) < DigestsLen {
 		return 0, nil, shortAttr(AttrDigests, b, DigestsLen)
 	}
 	first, sums = int(binary.BigEndian.Uint16(b)), b[DigestsLen:]
-	if n := len(sums) / SumLen; first+n > Buckets || len(sums)%SumLen != 0 {
-		return 0, nil, fmt.Errorf("digests: %w: buckets %d to %d", ErrValue, first, first+n)
+	if n := len(sums) / SumLen; first+n > Buckets {
+		return 0, nil, fmt.Errorf("%v: %w: %d buckets from %d on, of %d", AttrDigests, ErrValue, n, first, Buckets)
 	}
 	return first, sums, nil
 }
@@ -105,14 +106,15 @@ type Listed struct {
 }
 
 // ParseList reads the body of AttrList: which bucket, which part of its list, and
-// the entries, ListedLen bytes each. A bucket that does not exist is ErrValue.
+// the entries, ListedLen bytes each. Fewer than ListLen bytes are ErrShort, a bucket
+// that does not exist is ErrValue.
 func ParseList(b []byte) (bucket int, flags ListFlags, entries []byte, err error) {
 	if len(b) < ListLen {
 		return 0, 0, nil, shortAttr(AttrList, b, ListLen)
 	}
 	bucket = int(binary.BigEndian.Uint16(b))
-	if bucket >= Buckets || (len(b)-ListLen)%ListedLen != 0 {
-		return 0, 0, nil, fmt.Errorf("list: %w: bucket %d, %d bytes", ErrValue, bucket, len(b))
+	if bucket >= Buckets {
+		return 0, 0, nil, fmt.Errorf("%v: %w: bucket %d of %d", AttrList, ErrValue, bucket, Buckets)
 	}
 	return bucket, ListFlags(b[2]), b[ListLen:], nil
 }
@@ -153,10 +155,10 @@ func shortAttr(typ AttrType, b []byte, want int) error {
 	return fmt.Errorf("%v: %w: %d of %d bytes", typ, ErrShort, len(b), want)
 }
 
-// TrailerWriter builds a trailer behind a packet. Attributes that are lists are
-// begun, filled by the Append methods of b, and ended.
-//
-// The order of calls is BeginTrailer, attributes, End.
+// TrailerWriter builds a trailer behind a packet, in the memory of the packet if
+// that has the capacity. The order of calls is BeginTrailer, attributes, End. The
+// caller sees to it that all fits into a datagram: before a list, see Len. A
+// trailer of more than MaxLen bytes would state a wrong length.
 type TrailerWriter struct {
 	b     []byte
 	start int
@@ -277,4 +279,12 @@ func (w *TrailerWriter) Same(epoch uint64, bits []byte) {
 	w.attr(AttrSame, SameLen)
 	w.b = binary.BigEndian.AppendUint64(w.b, epoch)
 	w.b = append(w.b, bits[:Buckets/8]...)
+}
+
+// Auth appends AttrAuth. Its code is over all that precedes the code in the
+// finished packet: the trailer's length, which End sets, counts it already.
+func (w *TrailerWriter) Auth(a Auth) {
+	w.attr(AttrAuth, AuthLen)
+	w.b = append(w.b, a.Hint[:]...)
+	w.b = append(w.b, a.MAC[:]...)
 }

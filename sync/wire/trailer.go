@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strconv"
 )
 
 // Trailer is what a Linux sender puts behind the length that the header states.
@@ -35,32 +36,39 @@ const (
 	TrailerLen     = 24 // without attributes
 	AttrLen        = 4  // of an attribute without a body
 
-	HelloLen    = 8
-	HeardLen    = 16
-	DigestLen   = 16
-	OldestLen   = 8
-	ResendLen   = 12 // a range, behind the epoch
-	EpochLen    = 8
-	DigestsLen  = 4 // what precedes the sums of Digests
-	SumLen      = 8
-	BucketLen   = 2
-	ListLen     = 4 // what precedes the entries of List
-	ListedLen   = 20
-	SameLen     = EpochLen + Buckets/8
-	AuthLen     = 4 + MACLen
-	MACLen      = 16
+	HelloLen   = 8
+	HeardLen   = 16
+	DigestLen  = 16
+	OldestLen  = 8
+	ResendLen  = 12 // a range, behind the epoch
+	EpochLen   = 8
+	DigestsLen = 4 // what precedes the sums of Digests
+	SumLen     = 8
+	BucketLen  = 2
+	ListLen    = 4 // what precedes the entries of List
+	ListedLen  = 20
+	SameLen    = EpochLen + Buckets/8
+	AuthLen    = 4 + MACLen
+	MACLen     = 16
+
+	magicLen    = 4
 	trailerHead = 8 // magic, version, flags, length
 )
 
 // ErrNoTrailer: the bytes are none of ours, the packet is a BSD's.
 var ErrNoTrailer = errors.New("no trailer")
 
-// ParseTrailer reads what Behind gives. Nothing, or another magic, is
-// ErrNoTrailer; another version is ErrVersion; a length that does not fit is
-// ErrLength. Attrs shares b's memory.
+// ParseTrailer reads what Behind gives. It checks, in this order, the magic
+// (ErrNoTrailer), that there is a length (ErrShort), the version (ErrVersion), that
+// the length is that of b (ErrLength), and that epoch and sequence are not 0
+// (ErrValue; t is set nevertheless). The attributes are not looked at. Attrs shares
+// b's memory.
 func ParseTrailer(b []byte) (t Trailer, err error) {
-	if len(b) < trailerHead || binary.BigEndian.Uint32(b) != TrailerMagic {
+	if len(b) < magicLen || binary.BigEndian.Uint32(b) != TrailerMagic {
 		return t, ErrNoTrailer
+	}
+	if len(b) < trailerHead {
+		return t, fmt.Errorf("trailer: %w: %d of %d bytes", ErrShort, len(b), TrailerLen)
 	}
 	if v := b[4]; v != TrailerVersion {
 		return t, fmt.Errorf("trailer: %w: %d instead of %d", ErrVersion, v, TrailerVersion)
@@ -98,21 +106,42 @@ const (
 	AttrAuth       AttrType = 13 // authentication code; behind all others
 )
 
-var attrNames = map[AttrType]string{
-	AttrHello: "hello", AttrHeard: "heard", AttrDigest: "digest", AttrOldest: "oldest", AttrResend: "resend",
-	AttrAskDigests: "ask digests", AttrDigests: "digests", AttrAskList: "ask list", AttrList: "list", AttrAsk: "ask",
-	AttrHave: "have", AttrSame: "same", AttrAuth: "auth",
+// attrs is what is known of attributes.
+var attrs = [...]struct {
+	name  string
+	size  int // of the body, without the list that ends it
+	entry int // of that list; 0: there is none
+}{
+	AttrHello:      {name: "hello", size: HelloLen},
+	AttrHeard:      {"heard", 0, HeardLen},
+	AttrDigest:     {name: "digest", size: DigestLen},
+	AttrOldest:     {name: "oldest", size: OldestLen},
+	AttrResend:     {"resend", EpochLen, ResendLen},
+	AttrAskDigests: {name: "ask digests", size: EpochLen},
+	AttrDigests:    {"digests", DigestsLen, SumLen},
+	AttrAskList:    {"ask list", EpochLen, BucketLen},
+	AttrList:       {"list", ListLen, ListedLen},
+	AttrAsk:        {"ask", EpochLen, IDLen},
+	AttrHave:       {"have", DigestsLen, SumLen},
+	AttrSame:       {name: "same", size: SameLen},
+	AttrAuth:       {name: "auth", size: AuthLen},
 }
 
+// Known reports whether the attribute's body is described here.
+func (a AttrType) Known() bool { return int(a) < len(attrs) && attrs[a].name != "" }
+
 func (a AttrType) String() string {
-	if name := attrNames[a]; name != "" {
-		return name
+	if a.Known() {
+		return attrs[a].name
 	}
-	return fmt.Sprintf("attribute %d", uint8(a))
+	return "attribute " + strconv.Itoa(int(a))
 }
 
 // NextAttr reads the attribute at the front of b and returns what follows it.
-// All share b's memory. An attribute that goes beyond b is ErrLength.
+// All share b's memory. An attribute that goes beyond b is ErrLength. So is, of
+// a Known attribute, a list that does not end with a whole entry; a body that
+// lacks what precedes its list is ErrShort. A body without a list may be longer
+// than known. After an error the rest of the trailer cannot be read.
 func NextAttr(b []byte) (typ AttrType, body, rest []byte, err error) {
 	if len(b) < AttrLen {
 		return 0, nil, nil, fmt.Errorf("attribute: %w: %d of %d bytes", ErrShort, len(b), AttrLen)
@@ -122,5 +151,15 @@ func NextAttr(b []byte) (typ AttrType, body, rest []byte, err error) {
 	if n < AttrLen || n > len(b) {
 		return typ, nil, nil, fmt.Errorf("%v: %w: says %d bytes of %d", typ, ErrLength, n, len(b))
 	}
-	return typ, b[AttrLen:n:n], b[n:], nil
+	body, rest = b[AttrLen:n:n], b[n:]
+	if !typ.Known() {
+		return typ, body, rest, nil
+	}
+	switch a := &attrs[typ]; {
+	case len(body) < a.size:
+		return typ, nil, nil, shortAttr(typ, body, a.size)
+	case a.entry != 0 && (len(body)-a.size)%a.entry != 0:
+		return typ, nil, nil, fmt.Errorf("%v: %w: %d bytes are no list of %d each", typ, ErrLength, len(body)-a.size, a.entry)
+	}
+	return typ, body, rest, nil
 }

@@ -96,7 +96,7 @@ func AllFrames(t testing.TB) []Frame {
 // Vector is a message or a packet with the fields that it was made from.
 type Vector struct {
 	Name   string          `json:"name"`
-	Kind   string          `json:"kind"`          // message or frame: a packet without IP header
+	Kind   string          `json:"kind"`          // message, frame (a packet without IP header); README.md has those of trailers
 	Action int             `json:"action_number"` // -1: several
 	Fields json.RawMessage `json:"fields"`
 	Size   int             `json:"size"`
@@ -113,7 +113,7 @@ func (v Vector) Bytes(t testing.TB) []byte {
 	return b
 }
 
-// Vectors reads all vectors of a dialect (openbsd6).
+// Vectors reads all vectors of a dialect (openbsd6) or of the trailer (trailer1).
 func Vectors(t testing.TB, dialect string) []Vector {
 	t.Helper()
 	var all []Vector

@@ -1,6 +1,7 @@
 // Package pfsynclayer lets github.com/google/gopacket read and write pfsync.
 // Importing it registers the layer for IP protocol 240 and for captures with link
-// type PFSYNC (LINKTYPE_PFSYNC 246, DLT_PFSYNC 18 and 121).
+// type PFSYNC (LINKTYPE_PFSYNC 246, DLT_PFSYNC 18 and 121), and one for the trailer
+// behind it.
 //
 // gopacket is for captures and tests; daemons read packets with package wire.
 package pfsynclayer
@@ -16,7 +17,9 @@ import (
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
-// LayerTypePFSync is the layer type of pfsync; it is registered under the protocol's number.
+const layerType = 1000 + pfstate.ProtoPFSync // and the next one: gopacket leaves 1000 to 1999 to others
+
+// LayerTypePFSync is the layer type of pfsync.
 var LayerTypePFSync = register()
 
 // Link types of a capture on pfsync0.
@@ -28,7 +31,7 @@ const (
 
 func register() gopacket.LayerType {
 	decoder := gopacket.DecodeFunc(decode)
-	t := gopacket.RegisterLayerType(1000+pfstate.ProtoPFSync, gopacket.LayerTypeMetadata{Name: "PFSync", Decoder: decoder})
+	t := gopacket.RegisterLayerType(layerType, gopacket.LayerTypeMetadata{Name: "PFSync", Decoder: decoder})
 	layers.IPProtocolMetadata[pfstate.ProtoPFSync] = layers.EnumMetadata{DecodeWith: decoder, Name: "PFSync", LayerType: t}
 	for _, link := range []layers.LinkType{LinkTypePFSync, LinkTypePFSyncOpenBSD, LinkTypePFSyncFreeBSD} {
 		layers.LinkTypeMetadata[link] = layers.EnumMetadata{DecodeWith: gopacket.DecodeFunc(decodeLink), Name: "PFSync"}
@@ -51,13 +54,9 @@ func (p *PFSync) LayerType() gopacket.LayerType { return LayerTypePFSync }
 // CanDecode is LayerTypePFSync.
 func (p *PFSync) CanDecode() gopacket.LayerClass { return LayerTypePFSync }
 
-// NextLayerType is a payload when there are bytes behind the packet.
-func (p *PFSync) NextLayerType() gopacket.LayerType {
-	if len(p.Payload) == 0 {
-		return gopacket.LayerTypeZero
-	}
-	return gopacket.LayerTypePayload
-}
+// NextLayerType is LayerTypeTrailer when there is a trailer behind the packet, malformed
+// ones included, a payload when there is something else.
+func (p *PFSync) NextLayerType() gopacket.LayerType { return behind(p.Payload) }
 
 // DecodeFromBytes reads a packet. What wire.ParseHeader and wire.NextSection refuse is
 // an error, with p as far as it could be read. A packet that the capture has cut off sets df truncated.
@@ -125,10 +124,11 @@ func decode(data []byte, b gopacket.PacketBuilder) error {
 	if len(data) >= wire.HeaderLen {
 		b.AddLayer(p)
 	}
-	if err != nil || len(p.Payload) == 0 {
+	next := p.NextLayerType()
+	if err != nil || next == gopacket.LayerTypeZero {
 		return err
 	}
-	return b.NextDecoder(gopacket.LayerTypePayload)
+	return b.NextDecoder(next)
 }
 
 // decodeLink reads a capture made on pfsync0: OpenBSD 8 shows the IP packet there,

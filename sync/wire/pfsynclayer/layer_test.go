@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
@@ -94,6 +95,120 @@ func TestBytesBehindThePacketAreItsPayload(t *testing.T) {
 	}
 	if a := packet.ApplicationLayer(); a == nil || string(a.Payload()) != "trailer" {
 		t.Errorf("payload %v", a)
+	}
+}
+
+// bare is a header without sections, and what is behind it.
+func bare(behind ...byte) []byte { return append([]byte{6, 0, 0, 20, 19: 0}, behind...) }
+
+func TestTrailersOfTheVectors(t *testing.T) {
+	for _, v := range corpus.Vectors(t, "trailer1") {
+		var b []byte
+		switch v.Kind {
+		case "frame":
+			b = v.Bytes(t)
+		case "trailer", "newer":
+			b = bare(v.Bytes(t)...)
+		default:
+			continue
+		}
+		packet := gopacket.NewPacket(b, pfsynclayer.LayerTypePFSync, gopacket.Default)
+		if e := packet.ErrorLayer(); e != nil {
+			t.Fatalf("%s: %v", v.Name, e.Error())
+		}
+		p, ok := packet.Layer(pfsynclayer.LayerTypePFSync).(*pfsynclayer.PFSync)
+		if !ok || len(packet.Layers()) != 2 {
+			t.Fatalf("%s: layers %v", v.Name, packet.Layers())
+		}
+		got, ok := packet.Layer(pfsynclayer.LayerTypeTrailer).(*pfsynclayer.Trailer)
+		if !ok {
+			t.Fatalf("%s: layers %v", v.Name, packet.Layers())
+		}
+		want, err := wire.ParseTrailer(wire.Behind(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got.Trailer); diff != "" {
+			t.Errorf("%s: trailer (-want +got):\n%s", v.Name, diff)
+		}
+		if !bytes.Equal(got.LayerContents(), wire.Behind(b)) || len(got.LayerPayload()) != 0 {
+			t.Errorf("%s: contents %x, payload %x", v.Name, got.LayerContents(), got.LayerPayload())
+		}
+		out := gopacket.NewSerializeBuffer()
+		if err := gopacket.SerializeLayers(out, gopacket.SerializeOptions{FixLengths: true}, p, got); err != nil {
+			t.Fatalf("%s: %v", v.Name, err)
+		}
+		if !bytes.Equal(out.Bytes(), b) {
+			t.Errorf("%s:\n%x, want\n%x", v.Name, out.Bytes(), b)
+		}
+	}
+}
+
+func TestWhatIsBehindThePacket(t *testing.T) {
+	trailer := wire.BeginTrailer(nil, 0, 1, 1)
+	good := trailer.End()
+	change := func(i int, v byte) []byte {
+		b := bytes.Clone(good)
+		b[i] = v
+		return b
+	}
+	for _, c := range []struct {
+		name      string
+		b         []byte
+		layer     gopacket.LayerType
+		err       error
+		truncated bool
+	}{
+		{"nothing", nil, pfsynclayer.LayerTypePFSync, nil, false},
+		{"trailer", good, pfsynclayer.LayerTypeTrailer, nil, false},
+		{"foreign bytes", []byte("trailer"), gopacket.LayerTypePayload, nil, false},
+		{"another version", change(4, 2), gopacket.LayerTypePayload, nil, false},
+		{"magic alone", good[:4], pfsynclayer.LayerTypeTrailer, wire.ErrShort, true},
+		{"cut off", good[:23], pfsynclayer.LayerTypeTrailer, wire.ErrLength, true},
+		{"epoch 0", change(15, 0), pfsynclayer.LayerTypeTrailer, wire.ErrValue, false},
+	} {
+		packet := gopacket.NewPacket(bare(c.b...), pfsynclayer.LayerTypePFSync, gopacket.Default)
+		all := packet.Layers()
+		e := packet.ErrorLayer()
+		if c.err != nil {
+			if e == nil || !errors.Is(e.Error(), c.err) {
+				t.Errorf("%s: %v, want %v", c.name, e, c.err)
+			}
+			all = all[:len(all)-1]
+		} else if e != nil {
+			t.Errorf("%s: %v", c.name, e.Error())
+		}
+		if got := all[len(all)-1].LayerType(); got != c.layer || packet.Metadata().Truncated != c.truncated {
+			t.Errorf("%s: last layer %v, truncated %v", c.name, got, packet.Metadata().Truncated)
+		}
+	}
+}
+
+func TestDecodingLayerParserReadsTrailersWithoutAllocating(t *testing.T) {
+	var p pfsynclayer.PFSync
+	var trailer pfsynclayer.Trailer
+	parser := gopacket.NewDecodingLayerParser(pfsynclayer.LayerTypePFSync, &p, &trailer)
+	var decoded []gopacket.LayerType
+	w := wire.BeginTrailer(bare(), wire.FlagAnswer, 7, 8)
+	w.Oldest(9)
+	b := w.End()
+	n := testing.AllocsPerRun(20, func() {
+		if err := parser.DecodeLayers(b, &decoded); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if n != 0 || len(decoded) != 2 || trailer.Epoch != 7 || trailer.Seq != 8 || trailer.Flags != wire.FlagAnswer || len(trailer.Attrs) != 12 {
+		t.Errorf("%v allocations, layers %v, trailer %+v", n, decoded, trailer.Trailer)
+	}
+}
+
+func TestSerializeRefusesTrailersThatAreTooLong(t *testing.T) {
+	for size, want := range map[int]string{65535 - 24: "", 65536 - 24: "pfsync: trailer of 65536 bytes, more than 65535"} {
+		trailer := &pfsynclayer.Trailer{Trailer: wire.Trailer{Epoch: 1, Seq: 1, Attrs: make([]byte, size)}}
+		err := trailer.SerializeTo(gopacket.NewSerializeBuffer(), gopacket.SerializeOptions{})
+		if got := fmt.Sprint(err); got != want && (err != nil || want != "") {
+			t.Errorf("%d bytes of attributes: %v, want %q", size, err, want)
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/gopacket/layers"
 
 	"github.com/pfsync-linux/pfsync/sync/wire/pfsyncprint"
 	"github.com/pfsync-linux/pfsync/test/corpus"
@@ -37,21 +38,62 @@ func TestCapturesPrintAsTheirGoldenFiles(t *testing.T) {
 				if c := p.Counts(); c != (pfsyncprint.Counts{Packets: uint64(len(frames))}) {
 					t.Errorf("%d frames counted as %v", len(frames), c)
 				}
-				file := filepath.Join("../../../test/corpus", strings.TrimSuffix(name, "pcap")+level+".golden")
-				if *update {
-					if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
-						t.Fatal(err)
-					}
-				}
-				want, err := os.ReadFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if diff := cmp.Diff(string(want), got.String()); diff != "" {
-					t.Errorf("%s (-want +got):\n%s", file, diff)
-				}
+				golden(t, strings.TrimSuffix(name, "pcap")+level+".golden", got.String())
 			})
 		}
+	}
+}
+
+// golden compares with a file beside the captures.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("../../../test/corpus", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}
+
+// trailerPackets are the vectors of the trailer: those that are no packets of their own
+// behind a bare header.
+func trailerPackets(t testing.TB) [][]byte {
+	t.Helper()
+	var all [][]byte
+	for _, v := range corpus.Vectors(t, "trailer1") {
+		switch v.Kind {
+		case "frame":
+			all = append(all, v.Bytes(t))
+		case "trailer", "newer":
+			all = append(all, append(packet(), v.Bytes(t)...))
+		}
+	}
+	return all
+}
+
+func TestTrailersPrintAsTheirGoldenFiles(t *testing.T) {
+	for verbose, level := range []string{"0", "v", "vv", "vvv"} {
+		t.Run(level, func(t *testing.T) {
+			var got bytes.Buffer
+			p := pfsyncprint.New(&got, verbose, time.UTC)
+			packets := trailerPackets(t)
+			for i, b := range packets { // the seconds tell which
+				if err := p.Frame(time.Unix(int64(i), 0), layers.LinkTypeRaw, ip(b), false); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if c := p.Counts(); c != (pfsyncprint.Counts{Packets: uint64(len(packets))}) {
+				t.Errorf("%d packets counted as %v", len(packets), c)
+			}
+			golden(t, "trailer1."+level+".golden", got.String())
+		})
 	}
 }
 

@@ -39,6 +39,7 @@ type Printer struct {
 	zone    *time.Location
 	counts  Counts
 	buf     bytes.Buffer // of one frame
+	bad     bool         // it is malformed
 	prefix  string       // of each line of verbosity 0
 	message wire.Message
 }
@@ -65,7 +66,11 @@ func (p *Printer) Frame(at time.Time, link layers.LinkType, data []byte, cut boo
 	}
 	p.counts.Packets++
 	p.buf.Reset()
+	p.bad = false
 	p.packet(at, d)
+	if p.bad {
+		p.counts.Malformed++
+	}
 	if _, err := p.w.Write(p.buf.Bytes()); err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
@@ -114,17 +119,13 @@ func (p *Printer) packet(at time.Time, d datagram) {
 		return
 	}
 	p.sections(rest, cut)
-	if trailer := wire.Behind(d.payload); trailer != nil && p.verbose > 0 {
-		fmt.Fprintf(&p.buf, "    %d bytes behind the packet\n", len(trailer))
+	if !cut {
+		p.behind(wire.Behind(d.payload), len(rest) == 0, d.cut)
 	}
 }
 
 // sections prints all that follows the header.
 func (p *Printer) sections(rest []byte, cut bool) {
-	if len(rest) == 0 && p.verbose == 0 && !cut {
-		p.line("no messages")
-	}
-	var bad error // first reason, for a packet is malformed once
 	for len(rest) >= wire.SubheaderLen {
 		s, next, err := wire.NextSection(rest)
 		if err != nil && cut && errors.Is(err, wire.ErrLength) {
@@ -134,9 +135,7 @@ func (p *Printer) sections(rest []byte, cut bool) {
 			p.end(err, false)
 			return
 		}
-		if err := p.section(s); bad == nil {
-			bad = err
-		}
+		p.section(s)
 		rest = next
 	}
 	switch {
@@ -144,39 +143,30 @@ func (p *Printer) sections(rest []byte, cut bool) {
 		p.end(nil, true)
 	case len(rest) > 0:
 		p.malformed(fmt.Errorf("%d bytes behind the last section", len(rest)))
-		return
-	}
-	if bad != nil {
-		p.counts.Malformed++
 	}
 }
 
-// section prints its messages; the error is the first refused message's, and printed.
-func (p *Printer) section(s wire.Section) error {
+// section prints its messages.
+func (p *Printer) section(s wire.Section) {
 	if p.verbose > 0 {
 		fmt.Fprintf(&p.buf, "    act %v count %d\n", s.Action, s.Count)
 	}
 	if s.Skipped() {
 		p.item(s.Action, fmt.Sprintf("skipped: %d messages of %d bytes", s.Count, s.Size))
-		return nil
+		return
 	}
-	var bad error
 	for i := range s.Count {
 		m := s.Message(i)
 		if m == nil {
-			return bad // cut off here
+			return // cut off here
 		}
-		err := wire.OpenBSD6.Parse(s.Action, m, &p.message)
-		if err != nil {
-			if bad == nil {
-				bad = err
-			}
+		if err := wire.OpenBSD6.Parse(s.Action, m, &p.message); err != nil {
+			p.bad = true
 			p.item(s.Action, p.id()+" malformed: "+err.Error())
 			continue
 		}
 		p.printMessage()
 	}
-	return bad
 }
 
 // id is the id of the message at hand.
@@ -268,12 +258,17 @@ func (p *Printer) end(err error, cut bool) {
 }
 
 func (p *Printer) malformed(err error) {
-	p.counts.Malformed++
+	p.bad = true
+	p.summary("malformed: " + err.Error())
+}
+
+// summary prints a line about the packet.
+func (p *Printer) summary(text string) {
 	if p.verbose == 0 {
-		p.line("malformed: " + err.Error())
+		p.line(text)
 		return
 	}
-	fmt.Fprintf(&p.buf, "    malformed: %v\n", err)
+	p.buf.WriteString("    " + text + "\n")
 }
 
 // protoOf is the protocol that a class of timeouts is for: a compressed update has no other word of it.

@@ -63,10 +63,10 @@ func TestPacketsThatAreNotAsTheyShouldBe(t *testing.T) {
 			want:    "10.9.0.1: PFSYNCv6 no messages\n",
 			verbose: "10.9.0.1 > 224.0.0.240: PFSYNCv6 len 20\n",
 		}, {
-			name: "trailer", data: ip(append(packet(del...), 1, 2, 3)), counts: pfsyncprint.Counts{Packets: 1},
+			name: "foreign bytes", data: ip(append(packet(del...), 1, 2, 3)), counts: pfsyncprint.Counts{Packets: 1},
 			want: "10.9.0.1: PFSYNCv6 DEL ST COMP id: 0000000000000101 creatorid: c0ffee01\n",
 			verbose: "10.9.0.1 > 224.0.0.240: PFSYNCv6 len 36\n    act DEL ST COMP count 1\n" +
-				"\tid: 0000000000000101 creatorid: c0ffee01\n    3 bytes behind the packet\n",
+				"\tid: 0000000000000101 creatorid: c0ffee01\n    3 bytes behind the packet: no trailer\n",
 		}, {
 			name: "too short", data: ip(packet()[:19]), counts: malformed,
 			want:    "10.9.0.1: PFSYNC malformed: header: too short: 19 of 20 bytes\n",
@@ -130,6 +130,103 @@ func TestPacketsThatAreNotAsTheyShouldBe(t *testing.T) {
 				if counts != c.counts {
 					t.Errorf("verbosity %d: counts %+v, want %+v", verbose, counts, c.counts)
 				}
+			}
+		})
+	}
+}
+
+func TestTrailersThatAreNotAsTheyShouldBe(t *testing.T) {
+	const trailer = "trailer epoch 0123456789abcdef seq 42"
+	good := []byte{0x70, 0x66, 0x4c, 0x78, 1, 0, 0, 24, 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0, 0, 0, 0, 0, 0, 0, 42}
+	with := func(change func(b []byte), attrs ...byte) []byte {
+		b := append(bytes.Clone(good), attrs...)
+		b[7] = byte(len(b))
+		if change != nil {
+			change(b)
+		}
+		return b
+	}
+	del := append([]byte{7, 3, 0, 1}, make([]byte, 12)...)
+	deleted := []string{"DEL ST COMP id: 0000000000000000 creatorid: 00000000"}
+	fine, malformed := pfsyncprint.Counts{Packets: 1}, pfsyncprint.Counts{Packets: 1, Malformed: 1}
+	for _, c := range []struct {
+		name     string
+		sections []byte
+		behind   []byte
+		cut      bool
+		want     []string // the lines of verbosity 0
+		verbose  []string // those of 2 behind the sections
+		counts   pfsyncprint.Counts
+	}{
+		{"foreign bytes", nil, []byte("trailer"), false, []string{"7 bytes behind the packet: no trailer"},
+			[]string{"    7 bytes behind the packet: no trailer"}, fine},
+		{"newer version", nil, with(func(b []byte) { b[4] = 2 }), false,
+			[]string{"24 bytes behind the packet: trailer: version not supported: 2 instead of 1"},
+			[]string{"    24 bytes behind the packet: trailer: version not supported: 2 instead of 1"}, fine},
+		{"newer version behind messages", del, with(func(b []byte) { b[4] = 2 }), false, deleted,
+			[]string{"    24 bytes behind the packet: trailer: version not supported: 2 instead of 1"}, fine},
+		{"magic alone", nil, good[:4], false, []string{"malformed: trailer: too short: 4 of 24 bytes"},
+			[]string{"    malformed: trailer: too short: 4 of 24 bytes"}, malformed},
+		{"lying length", nil, with(func(b []byte) { b[7]++ }), false,
+			[]string{"malformed: trailer: length does not fit: says 25 bytes of 24"},
+			[]string{"    malformed: trailer: length does not fit: says 25 bytes of 24"}, malformed},
+		{"sequence 0", del, with(func(b []byte) { b[23] = 0 }), false,
+			append(deleted[:1:1], "malformed: trailer: invalid value: epoch 123456789abcdef, sequence 0"),
+			[]string{"    malformed: trailer: invalid value: epoch 123456789abcdef, sequence 0"}, malformed},
+		{"attribute too long", nil, with(nil, 200, 0, 0, 4, 4, 0, 0, 13, 1), false,
+			[]string{trailer + " attributes: attribute 200", "malformed: oldest: length does not fit: says 13 bytes of 5"},
+			[]string{"    " + trailer + " attributes: attribute 200", "\tattribute 200 skipped: 0 bytes",
+				"    malformed: oldest: length does not fit: says 13 bytes of 5"}, malformed},
+		{"attribute too short, behind messages", del, with(nil, 1, 0, 0, 4), false,
+			append(deleted[:1:1], "malformed: hello: too short: 0 of 8 bytes"),
+			[]string{"    " + trailer, "    malformed: hello: too short: 0 of 8 bytes"}, malformed},
+		{"first of two values refused, one after it is not", nil,
+			with(nil, 9, 0, 0, 8, 4, 0, 0, 0, 8, 0, 0, 14, 0, 0, 0, 0, 0, 0, 0, 1, 4, 0, 4, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 9), false,
+			[]string{trailer + " attributes: list, ask list, oldest", "malformed: list: invalid value: bucket 1024 of 1024"},
+			[]string{"    " + trailer + " attributes: list, ask list, oldest", "\toldest seq: 9",
+				"    malformed: list: invalid value: bucket 1024 of 1024"}, malformed},
+		{"bucket asked for that does not exist", nil, with(nil, 8, 0, 0, 14, 0, 0, 0, 0, 0, 0, 0, 1, 4, 0), false,
+			[]string{trailer + " attributes: ask list", "malformed: ask list: invalid value: bucket 1024 of 1024"},
+			[]string{"    " + trailer + " attributes: ask list", "    malformed: ask list: invalid value: bucket 1024 of 1024"}, malformed},
+		{"ranges that say nothing", nil,
+			with(nil, 5, 0, 0, 36, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0,
+				255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 2), false,
+			[]string{trailer + " attributes: resend"},
+			[]string{"    " + trailer + " attributes: resend",
+				"\tresend epoch: 0000000000000001 packets: none, 18446744073709551615-"}, fine},
+		{"malformed messages and trailer", []byte{7, 3, 0, 1}, good[:4], false,
+			[]string{"malformed: section DEL ST COMP: length does not fit: 1 messages of 12 bytes in 0 bytes",
+				"malformed: trailer: too short: 4 of 24 bytes"},
+			[]string{"    malformed: section DEL ST COMP: length does not fit: 1 messages of 12 bytes in 0 bytes",
+				"    malformed: trailer: too short: 4 of 24 bytes"}, malformed},
+		{"cut off in the magic", nil, good[:3], true, []string{"... cut off by the capture"}, []string{"    ..."},
+			pfsyncprint.Counts{Packets: 1, Cut: 1}},
+		{"cut off in the attributes", del, with(func(b []byte) { b[7] = 36 }, 4, 0, 0, 12, 0), true,
+			append(deleted[:1:1], "... cut off by the capture"), []string{"    ..."}, pfsyncprint.Counts{Packets: 1, Cut: 1}},
+		{"cut off, of a newer version", nil, with(func(b []byte) { b[4] = 2 }), true,
+			[]string{"24 bytes behind the packet: trailer: version not supported: 2 instead of 1"},
+			[]string{"    24 bytes behind the packet: trailer: version not supported: 2 instead of 1"}, fine},
+		{"all of it there in a frame that was cut", nil, good, true, []string{trailer}, []string{"    " + trailer}, fine},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			data := ip(append(packet(c.sections...), c.behind...))
+			want := ""
+			for _, line := range c.want {
+				want += "12:01:07.104512 10.9.0.1: PFSYNCv6 " + line + "\n"
+			}
+			got, counts := printed(t, 0, layers.LinkTypeRaw, c.cut, data)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("verbosity 0 (-want +got):\n%s", diff)
+			}
+			if counts != c.counts {
+				t.Errorf("counts %+v, want %+v", counts, c.counts)
+			}
+			got, counts = printed(t, 2, layers.LinkTypeRaw, c.cut, data)
+			if want := strings.Join(c.verbose, "\n") + "\n"; !strings.HasSuffix(got, "\n"+want) {
+				t.Errorf("verbosity 2:\n%s\nwant at its end\n%s", got, want)
+			}
+			if counts != c.counts {
+				t.Errorf("verbosity 2: counts %+v, want %+v", counts, c.counts)
 			}
 		})
 	}
@@ -223,6 +320,9 @@ func FuzzFrame(f *testing.F) {
 	for i, frame := range corpus.AllFrames(f) {
 		f.Add(uint8(frame.Link), i%2 == 0, frame.Data)
 		f.Add(uint8(246), false, frame.Payload())
+	}
+	for _, b := range trailerPackets(f) {
+		f.Add(uint8(246), false, b)
 	}
 	f.Fuzz(func(t *testing.T, link uint8, cut bool, data []byte) {
 		if pfsyncprint.CheckLink(layers.LinkType(link)) != nil {
