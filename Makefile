@@ -6,12 +6,18 @@
 #   make check      gofmt, vet, staticcheck, the manual pages
 #   make fuzz       each fuzz target for FUZZTIME
 #   make bench      the benchmarks (root)
+#   make soak       two firewalls under churn and faults, for SOAK, from SOAK_SEED; SOAK_PEER=conntrackd: the other's (root)
 #   make install    into DESTDIR and PREFIX
 #   make clean
 
 PREFIX   ?= /usr/local
 DESTDIR  ?=
 FUZZTIME ?= 30s
+SOAK      ?= 2m
+SOAK_PEER ?= pfsyncd
+SOAK_RATE ?= 200
+SOAK_SEED ?= $(shell date +%s)
+SOAK_SEED := $(SOAK_SEED)
 
 # sudo and su may leave out the folders of Go and of the system's own programs.
 export PATH := $(PATH):/usr/local/go/bin:/usr/lib/go/bin:/usr/sbin:/sbin
@@ -28,7 +34,7 @@ PREFIXED := ifconfig netstart
 
 # One thing after the other: checks before tests, installing before both.
 .NOTPARALLEL:
-.PHONY: build demo test check fuzz bench install clean go root need-demo need-test need-bench
+.PHONY: build demo test check fuzz bench soak install clean go root need-demo need-test need-bench need-soak need-soak-conntrackd
 
 build: go
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -62,12 +68,20 @@ bench: root need-bench
 	@go test -run '^$$' -bench . -benchmem -p 1 \
 		$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -n 1 dirname | sort -u)
 
+# Like the demo, the last command, for the sake of signals.
+soak: root need-soak $(patsubst %,need-soak-%,$(filter-out pfsyncd,$(SOAK_PEER))) build
+	@$(BUILD) -o $(TOOLS)/ ./test/soak
+	@mkdir -p test/soak/results
+	@exec $(TOOLS)/soak -bin bin -for $(SOAK) -peer $(SOAK_PEER) -rate $(SOAK_RATE) -seed $(SOAK_SEED) \
+		-json test/soak/results/$(SOAK_PEER)-$(SOAK_SEED).json
+
 SBINDIR := $(DESTDIR)$(PREFIX)/sbin
 BSDDIR := $(DESTDIR)$(PREFIX)/libexec/pfsync/bsd
+UNITDIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 # In BSDDIR they have their BSD names, for those who put it first in PATH.
 install: build
-	install -d '$(SBINDIR)' '$(BSDDIR)'
+	install -d '$(SBINDIR)' '$(BSDDIR)' '$(UNITDIR)'
 	for p in $(filter-out $(PREFIXED),$(PROGRAMS)); do install -m 755 bin/$$p '$(SBINDIR)/'$$p || exit 1; done
 	for p in $(PREFIXED); do \
 		install -m 755 bin/$$p '$(SBINDIR)/pf'$$p && \
@@ -79,6 +93,8 @@ install: build
 		for p in $(PREFIXED); do case $$name in $$p.*) name=pf$$name;; esac; done && \
 		install -m 644 $$m '$(DESTDIR)$(PREFIX)/share/man/man'$${m##*.}/$$name || exit 1; \
 	done
+	sed 's|^ExecStart=|&$(PREFIX)/sbin/|' share/systemd/pfsyncd.service > '$(UNITDIR)/pfsyncd.service'
+	chmod 644 '$(UNITDIR)/pfsyncd.service'
 
 clean:
 	rm -rf bin $(TOOLS)
@@ -93,5 +109,5 @@ root:
 	@[ "$$(id -u)" = 0 ] || { echo "make: this target makes network namespaces and needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }
 
 # What a target needs beside Go stands in test/lab/programs.go.
-need-demo need-test need-bench: need-%: root go
+need-demo need-test need-bench need-soak need-soak-conntrackd: need-%: root go
 	@go run -buildvcs=false ./test/lab/programs -install $*

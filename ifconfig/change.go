@@ -19,6 +19,8 @@ type Change struct {
 	Syncpeer  *netip.Addr `json:"syncpeer,omitempty"` // the zero Addr: -syncpeer
 	MaxUpd    *int        `json:"maxupd,omitempty"`
 	Defer     *bool       `json:"defer,omitempty"`
+	Key       *Key        `json:"-"`              // the zero Key: -key; sync/control sends it by itself
+	Bulk      bool        `json:"bulk,omitempty"` // ask the peers for their whole tables, after all else
 }
 
 // Interface is what the display shows of one interface. PFSync is set for pfsync0.
@@ -52,8 +54,10 @@ type PFSync struct {
 	Syncpeer netip.Addr `json:"syncpeer,omitzero"` // zero: the multicast group
 	MaxUpd   int        `json:"maxupd"`
 	Defer    bool       `json:"defer"`
+	Key      KeyState   `json:"key,omitempty"`
 	SyncOK   bool       `json:"syncok"`
 	Creator  uint32     `json:"creatorid"`
+	Peers    []Peer     `json:"peers,omitzero"` // nil: a daemon that does not tell of them
 }
 
 // MarshalJSON writes the creatorid as CreatorID does.

@@ -22,7 +22,7 @@ type Display struct {
 type Style string
 
 const (
-	// StyleBoth is OpenBSD's display with FreeBSD's syncok line added. It is the default.
+	// StyleBoth is OpenBSD's display with FreeBSD's syncok line added, and the peers. It is the default.
 	StyleBoth Style = "both"
 	// StyleOpenBSD is OpenBSD's display exactly.
 	StyleOpenBSD Style = "openbsd"

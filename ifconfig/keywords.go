@@ -31,11 +31,15 @@ var keywords = []keyword{
 	{names: words("syncpeer"), arg: "address", on: kindPFSync, set: setSyncpeer},
 	{names: words("-syncpeer"), on: kindPFSync, set: func(c *Change, _ string) error { c.Syncpeer = new(netip.Addr); return nil }},
 	{names: words("maxupd"), arg: "number", on: kindPFSync, set: setMaxUpd},
+	{names: words("key"), arg: "file", on: kindPFSync, set: setKey},
+	{names: words("-key"), on: kindPFSync, set: func(c *Change, _ string) error { c.Key = new(Key); return nil }},
 	{names: words("defer"), on: kindPFSync, set: func(c *Change, _ string) error { c.Defer = new(true); return nil }},
 	{names: words("-defer"), on: kindPFSync, set: func(c *Change, _ string) error { c.Defer = new(false); return nil }},
 
+	{names: words("bulk"), on: kindPFSync, set: func(c *Change, _ string) error { c.Bulk = true; return nil }},
+
 	{names: words("version"), on: kindPFSync, later: true, hint: "states are sent in OpenBSD's current format"},
-	{names: words("bulk push"), on: kindPFSync, later: true, hint: "set syncdev anew: that asks the peer for its table"},
+	{names: words("push"), on: kindPFSync, later: true, hint: "run ifconfig %i bulk on the peer: that asks for this firewall's table"},
 	{names: words("debug -debug"), on: kindPFSync, later: true, hint: "start pfsyncd with --log-level debug"},
 	{names: words("group -group"), on: kindPFSync, later: true, hint: "pfsync0 is in the groups carp and pfsync"},
 	{names: words("description descr -description -descr"), on: kindAny, later: true, hint: "use ip link set dev %i alias TEXT"},

@@ -52,11 +52,20 @@ func TestParseAcceptsWhatBSDAccepts(t *testing.T) {
 			Syncdev: new("sis2"), MaxUpd: new(64), Defer: new(false)})},
 		{"pfsync0 maxupd 0", change(ifconfig.Change{Interface: "pfsync0", MaxUpd: new(1)})},
 		{"pfsync0 maxupd 255 defer", change(ifconfig.Change{Interface: "pfsync0", MaxUpd: new(255), Defer: new(true)})},
+		{"pfsync0 bulk", change(ifconfig.Change{Interface: "pfsync0", Bulk: true})},
+		{"pfsync0 bulk up syncdev sis2", change(ifconfig.Change{Interface: "pfsync0", Up: new(true), Syncdev: new("sis2"), Bulk: true})},
 		{"pfsync0 mtu 9000", change(ifconfig.Change{Interface: "pfsync0", MTU: new(9000)})},
 		{"pfsync0 inet up", change(ifconfig.Change{Interface: "pfsync0", Up: new(true)})},
 		{"br-lan mtu 1400 down", change(ifconfig.Change{Interface: "br-lan", MTU: new(1400), Up: new(false)})},
 
+		{"pfsync0 up syncdev sis2 key /etc/pfsync.key", change(ifconfig.Change{Interface: "pfsync0", Up: new(true), Syncdev: new("sis2"),
+			Key: &ifconfig.Key{File: "/etc/pfsync.key"}})},
+		{"pfsync0 key k", change(ifconfig.Change{Interface: "pfsync0", Key: &ifconfig.Key{File: "k"}})},
+		{"pfsync0 -key", change(ifconfig.Change{Interface: "pfsync0", Key: new(ifconfig.Key)})},
+
 		// The last one wins.
+		{"pfsync0 -key key /etc/a key /etc/b", change(ifconfig.Change{Interface: "pfsync0", Key: &ifconfig.Key{File: "/etc/b"}})},
+		{"pfsync0 key /etc/a -key", change(ifconfig.Change{Interface: "pfsync0", Key: new(ifconfig.Key)})},
 		{"pfsync0 syncdev sis1 up syncdev sis2 down", change(ifconfig.Change{Interface: "pfsync0", Up: new(false), Syncdev: new("sis2")})},
 		{"pfsync0 syncdev sis1 -syncdev", change(ifconfig.Change{Interface: "pfsync0", Syncdev: new("")})},
 		// A word that is a keyword of other systems can be an interface's name.
@@ -115,6 +124,18 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 		{"pfsync0 syncpeer 0.0.0.0", "syncpeer 0.0.0.0: not the address of a host (-syncpeer goes back to the multicast group)"},
 		{"pfsync0 syncpeer 127.0.0.1", "syncpeer 127.0.0.1: a loopback address is no other firewall's"},
 		{"pfsync0 syncpeer 255.255.255.255", "syncpeer 255.255.255.255: neither the address of a host nor a multicast group"},
+		{"pfsync0 push", "push: not supported yet (run ifconfig pfsync0 bulk on the peer: that asks for this firewall's table)"},
+		{"pfsync0 destroy bulk", "destroy: contradicts bulk on the same line"},
+		{"pfsync0 syncdev bulk", "'syncdev' requires argument (found keyword 'bulk')"},
+		{"bulk pfsync0", "bulk: the interface comes first (ifconfig pfsync0 bulk)"},
+		{"sis0 bulk", "bulk: sis0 is not a pfsync interface"},
+		{"pfsync0 up key", "'key' requires argument"},
+		{"pfsync0 key up", "'key' requires argument (found keyword 'up')"},
+		{"pfsync0 key " + strings.Repeat("x", 4096), "key " + strings.Repeat("x", 60) + "...: file name too long"},
+		{"pfsync0 key /etc/a\x00b", `key "/etc/a\x00b": not the name of a file`},
+		{"pfsync0 destroy key /etc/pfsync.key", "destroy: contradicts key on the same line"},
+		{"key /etc/pfsync.key", "key: the interface comes first (ifconfig pfsync0 key)"},
+		{"sis0 key /etc/pfsync.key", "key: sis0 is not a pfsync interface"},
 		{"sis0 syncdev sis2", "syncdev: sis0 is not a pfsync interface"},
 		{"pfsync0 netmask 255.0.0.0", "netmask: not possible on pfsync0"},
 		{"sis0 inet 10.0.0.1/24", "10.0.0.1/24: addresses are not supported yet (use ip address add 10.0.0.1/24 dev sis0)"},
@@ -173,7 +194,7 @@ func TestErrorsDoNotDisturbATerminal(t *testing.T) {
 }
 
 func TestEveryKeywordParses(t *testing.T) {
-	arguments := map[string]string{"": "", "interface": "sis2", "number": "576", "address": "10.0.0.2"}
+	arguments := map[string]string{"": "", "interface": "sis2", "number": "576", "address": "10.0.0.2", "file": "/etc/pfsync.key"}
 	for _, name := range []string{"pfsync0", "sis0"} {
 		list := ifconfig.Keywords(name)
 		if len(list) < 3 {
@@ -200,7 +221,11 @@ func TestValidateRefusesWhatParseRefuses(t *testing.T) {
 		{ifconfig.Change{}, `interface name "": bad value`},
 		{ifconfig.Change{Interface: "averyveryverylongname0"}, "interface name 'averyveryverylongname0' too long"},
 		{ifconfig.Change{Interface: "pfsync7"}, "pfsync7: only pfsync0 is supported"},
+		{ifconfig.Change{Interface: "sis0", Bulk: true}, "sis0: not a pfsync interface"},
+		{ifconfig.Change{Interface: "pfsync0", Bulk: true, Destroy: true}, "destroy: contradicts bulk on the same line"},
 		{ifconfig.Change{Interface: "sis0", Defer: new(true)}, "sis0: not a pfsync interface"},
+		{ifconfig.Change{Interface: "sis0", Key: new(ifconfig.Key)}, "sis0: not a pfsync interface"},
+		{ifconfig.Change{Interface: "pfsync0", Key: new(ifconfig.Key), Destroy: true}, "destroy: contradicts key on the same line"},
 		{ifconfig.Change{Interface: "pfsync0", Up: new(false), Destroy: true}, "destroy: contradicts down on the same line"},
 		{ifconfig.Change{Interface: "pfsync0", Create: true, Destroy: true}, "destroy: contradicts create on the same line"},
 		{ifconfig.Change{Interface: "pfsync0", MaxUpd: new(0)}, "maxupd 0: too small (1 to 255)"},
@@ -219,9 +244,11 @@ func TestValidateRefusesWhatParseRefuses(t *testing.T) {
 func TestMergeLetsTheLaterWin(t *testing.T) {
 	peer := netip.MustParseAddr("10.0.0.2")
 	c := ifconfig.Change{Interface: "pfsync0", Create: true, Up: new(false), Syncdev: new("sis1"), MaxUpd: new(7)}
-	c.Merge(ifconfig.Change{Interface: "pfsync0", Up: new(true), MTU: new(1400), Syncdev: new("sis2"), Syncpeer: &peer, Defer: new(true)})
+	c.Merge(ifconfig.Change{Interface: "pfsync0", Up: new(true), MTU: new(1400), Syncdev: new("sis2"), Syncpeer: &peer, Defer: new(true),
+		Key: &ifconfig.Key{File: "/etc/pfsync.key"}, Bulk: true})
+	c.Merge(ifconfig.Change{Interface: "pfsync0"})
 	want := ifconfig.Change{Interface: "pfsync0", Create: true, Up: new(true), MTU: new(1400), Syncdev: new("sis2"), Syncpeer: &peer,
-		MaxUpd: new(7), Defer: new(true)}
+		MaxUpd: new(7), Defer: new(true), Key: &ifconfig.Key{File: "/etc/pfsync.key"}, Bulk: true}
 	if diff := cmp.Diff(want, c, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -1,6 +1,7 @@
 package ifconfig
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -67,6 +68,7 @@ func (i *Interface) print(b *strings.Builder, style Style) {
 	fmt.Fprintf(b, "\tindex %d priority 0 llprio %d\n", i.Index, llPrio)
 	if i.PFSync != nil {
 		i.PFSync.print(b, style)
+		i.printPeers(b, style)
 	}
 	if len(i.Groups) > 0 {
 		fmt.Fprintf(b, "\tgroups: %s\n", strings.Join(i.Groups, " "))
@@ -85,11 +87,19 @@ func (i *Interface) print(b *strings.Builder, style Style) {
 	}
 }
 
-// print adds the pfsync lines. As on BSD there are none without a syncdev.
+// print adds the pfsync lines. As on BSD there are none without a syncdev, but a key is named.
 func (p *PFSync) print(b *strings.Builder, style Style) {
-	if p.Syncdev == "" {
-		return
+	if p.Syncdev != "" {
+		p.printSettings(b, style)
 	}
+	if p.keyed() && style != StyleOpenBSD {
+		fmt.Fprintf(b, "\tkey: %s\n", p.Key)
+	}
+}
+
+func (p *PFSync) keyed() bool { return p.Key != "" && p.Key != KeyOff }
+
+func (p *PFSync) printSettings(b *strings.Builder, style Style) {
 	fmt.Fprintf(b, "\tpfsync: syncdev: %s ", p.Syncdev)
 	if p.Syncpeer.IsValid() && p.Syncpeer != multicastPeer {
 		fmt.Fprintf(b, "syncpeer: %v ", p.Syncpeer)
@@ -97,6 +107,25 @@ func (p *PFSync) print(b *strings.Builder, style Style) {
 	fmt.Fprintf(b, "maxupd: %d defer: %s\n", p.MaxUpd, onOff(p.Defer))
 	if style != StyleOpenBSD {
 		fmt.Fprintf(b, "\tsyncok: %d\n", bit(p.SyncOK))
+	}
+}
+
+// printPeers adds the peers, of which no BSD tells. That there are none is said when some
+// could be heard.
+func (i *Interface) printPeers(b *strings.Builder, style Style) {
+	p := i.PFSync
+	if p.Syncdev == "" || style == StyleOpenBSD {
+		return
+	}
+	const usable = FlagUp | FlagRunning
+	if p.Peers != nil && len(p.Peers) == 0 && i.Flags&usable == usable {
+		b.WriteString("\tpeer: none heard\n")
+	}
+	for _, peer := range p.Peers {
+		fmt.Fprintf(b, "\tpeer: %v\n", peer)
+		for _, problem := range peer.Problems {
+			fmt.Fprintf(b, "\t\tproblem: %s\n", problem)
+		}
 	}
 }
 
@@ -177,6 +206,8 @@ type (
 		Defer     bool       `json:"defer"`
 		SyncOK    bool       `json:"syncok"`
 		CreatorID CreatorID  `json:"creatorid"`
+		Key       KeyState   `json:"key"`
+		Peers     []Peer     `json:"peers"`
 	}
 )
 
@@ -190,7 +221,8 @@ func PrintJSON(w io.Writer, interfaces []Interface) error {
 			Status: i.Status, Inet: jsonAddresses(i.Inet), Inet6: jsonAddresses(i.Inet6),
 		}
 		if p := i.PFSync; p != nil {
-			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.SyncOK, CreatorID(p.Creator)}
+			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.SyncOK, CreatorID(p.Creator), cmp.Or(p.Key, KeyOff),
+				append([]Peer{}, p.Peers...)}
 			if !p.Syncpeer.IsValid() {
 				j.PFSync.Syncpeer = multicastPeer
 			}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -38,6 +39,17 @@ func sis0() ifconfig.Interface {
 	}
 }
 
+// linuxPeer is in sync, and one more OpenBSD box has everything wrong.
+func linuxPeer() ifconfig.Peer {
+	return ifconfig.Peer{Addr: netip.MustParseAddr("192.168.254.253"), Creator: 0x0b5b3f2a, Kind: "linux", State: "up",
+		Age: ifconfig.Seconds(449 * time.Millisecond), States: 1200, Sync: "yes", Problems: []string{}}
+}
+
+func brokenPeer() ifconfig.Peer {
+	return ifconfig.Peer{Addr: netip.MustParseAddr("fe80::1%sis2"), Kind: "version-5", State: "dead", Age: ifconfig.Seconds(75 * time.Second),
+		Sync: "unknown", Problems: []string{"does not hear us", "speaks version 5, which is not understood"}}
+}
+
 func printed(t *testing.T, i ifconfig.Interface, style ifconfig.Style) string {
 	t.Helper()
 	var b strings.Builder
@@ -51,10 +63,24 @@ func TestPrint(t *testing.T) {
 	withPeer := pfsync0()
 	withPeer.PFSync = &ifconfig.PFSync{Syncdev: "enc0", Syncpeer: netip.MustParseAddr("10.0.0.2"), MaxUpd: 64, Defer: true}
 	withPeer.Status = "bulk 43% (12s)"
+	withKey, changing := pfsync0(), pfsync0()
+	withKey.PFSync.Key = ifconfig.KeyOn
+	changing.PFSync = &ifconfig.PFSync{MaxUpd: 128, Key: ifconfig.KeyChanging}
 	down := pfsync0()
 	down.Flags, down.Status, down.PFSync = 0, "no syncdev", &ifconfig.PFSync{MaxUpd: 128}
 	group := pfsync0()
 	group.PFSync.Syncpeer = netip.MustParseAddr("224.0.0.240")
+	peers := pfsync0()
+	peers.PFSync.Peers = []ifconfig.Peer{linuxPeer(), brokenPeer()}
+	alone := pfsync0()
+	alone.PFSync.Peers = []ifconfig.Peer{}
+	unplugged := alone
+	unplugged.Flags, unplugged.Status = ifconfig.FlagUp, "no carrier"
+	unplugged.PFSync = &ifconfig.PFSync{Syncdev: "sis2", MaxUpd: 128, Peers: []ifconfig.Peer{}}
+	gone := unplugged
+	gone.PFSync = &ifconfig.PFSync{Syncdev: "sis2", MaxUpd: 128, Peers: []ifconfig.Peer{brokenPeer()}}
+	unset := unplugged
+	unset.PFSync = &ifconfig.PFSync{MaxUpd: 128, Peers: []ifconfig.Peer{brokenPeer()}}
 	evil := ifconfig.Interface{Name: "x0", Index: 1, MTU: 1500, Description: "a\x1b[2J"}
 	for _, test := range []struct {
 		name  string
@@ -82,10 +108,77 @@ func TestPrint(t *testing.T) {
 	groups: carp pfsync
 	status: bulk 43% (12s)
 `},
+		{"a key", withKey, "", `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: sis2 maxupd: 128 defer: off
+	syncok: 1
+	key: on
+	groups: carp pfsync
+	status: active
+`},
+		{"OpenBSD has no key", withKey, ifconfig.StyleOpenBSD, `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: sis2 maxupd: 128 defer: off
+	groups: carp pfsync
+	status: active
+`},
+		{"a key without a syncdev", changing, "", `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	key: changing
+	groups: carp pfsync
+	status: active
+`},
 		{"unconfigured", down, "", `pfsync0: flags=0<> mtu 1500
 	index 9 priority 0 llprio 3
 	groups: carp pfsync
 	status: no syncdev
+`},
+		{"peers, with what is wrong with them", peers, "", `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: sis2 maxupd: 128 defer: off
+	syncok: 1
+	peer: 192.168.254.253 creatorid: 0b5b3f2a linux up age: 0.4 states: 1200 insync: yes
+	peer: fe80::1%sis2 creatorid: unknown version-5 dead age: 75.0 states: 0 insync: unknown
+		problem: does not hear us
+		problem: speaks version 5, which is not understood
+	groups: carp pfsync
+	status: active
+`},
+		{"OpenBSD knows nothing of peers", peers, ifconfig.StyleOpenBSD, `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: sis2 maxupd: 128 defer: off
+	groups: carp pfsync
+	status: active
+`},
+		{"no peer", alone, "", `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: sis2 maxupd: 128 defer: off
+	syncok: 1
+	peer: none heard
+	groups: carp pfsync
+	status: active
+`},
+		{"no peer, nor can there be one", unplugged, "", `pfsync0: flags=1<UP> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: sis2 maxupd: 128 defer: off
+	syncok: 0
+	groups: carp pfsync
+	status: no carrier
+`},
+		{"a peer heard before the link went", gone, "", `pfsync0: flags=1<UP> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: sis2 maxupd: 128 defer: off
+	syncok: 0
+	peer: fe80::1%sis2 creatorid: unknown version-5 dead age: 75.0 states: 0 insync: unknown
+		problem: does not hear us
+		problem: speaks version 5, which is not understood
+	groups: carp pfsync
+	status: no carrier
+`},
+		{"a peer heard before the syncdev was taken away", unset, "", `pfsync0: flags=1<UP> mtu 1500
+	index 9 priority 0 llprio 3
+	groups: carp pfsync
+	status: no carrier
 `},
 		{"Ethernet", sis0(), "", `sis0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> mtu 1500
 	lladdr 52:54:00:aa:00:01
@@ -156,7 +249,10 @@ func TestSelect(t *testing.T) {
 
 func TestPrintJSON(t *testing.T) {
 	var b strings.Builder
-	if err := ifconfig.PrintJSON(&b, []ifconfig.Interface{pfsync0(), {Name: "lo", Index: 1, MTU: 65536,
+	withPeers, noPeers := pfsync0(), pfsync0()
+	withPeers.PFSync.Peers = []ifconfig.Peer{linuxPeer()}
+	noPeers.PFSync = &ifconfig.PFSync{MaxUpd: 128}
+	if err := ifconfig.PrintJSON(&b, []ifconfig.Interface{withPeers, noPeers, {Name: "lo", Index: 1, MTU: 65536,
 		Inet: []ifconfig.Address{{Prefix: netip.MustParsePrefix("127.0.0.1/8")}}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +281,47 @@ func TestPrintJSON(t *testing.T) {
 				"maxupd": 128,
 				"defer": false,
 				"syncok": true,
-				"creatorid": "1a2b3c4d"
+				"creatorid": "1a2b3c4d",
+				"key": "off",
+				"peers": [
+					{
+						"address": "192.168.254.253",
+						"creatorid": "0b5b3f2a",
+						"kind": "linux",
+						"state": "up",
+						"age": 0.449,
+						"states": 1200,
+						"sync": "yes",
+						"problems": []
+					}
+				]
+			}
+		},
+		{
+			"name": "pfsync0",
+			"index": 9,
+			"flags": [
+				"UP",
+				"RUNNING"
+			],
+			"flags_hex": "41",
+			"mtu": 1500,
+			"groups": [
+				"carp",
+				"pfsync"
+			],
+			"status": "active",
+			"inet": [],
+			"inet6": [],
+			"pfsync": {
+				"syncdev": "",
+				"syncpeer": "224.0.0.240",
+				"maxupd": 128,
+				"defer": false,
+				"syncok": false,
+				"creatorid": "00000000",
+				"key": "off",
+				"peers": []
 			}
 		},
 		{

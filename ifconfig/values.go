@@ -119,7 +119,8 @@ func (c Change) Validate() error {
 		return err
 	case c.Destroy && c.besideDestroy() != "":
 		return contradicts(c)
-	case kind != kindPFSync && (c.Create || c.Destroy || c.Syncdev != nil || c.Syncpeer != nil || c.MaxUpd != nil || c.Defer != nil):
+	case kind != kindPFSync && (c.Create || c.Destroy || c.Syncdev != nil || c.Syncpeer != nil || c.MaxUpd != nil ||
+		c.Defer != nil || c.Key != nil || c.Bulk):
 		return fmt.Errorf("%s: not a pfsync interface", c.Interface)
 	}
 	if c.MTU != nil {
@@ -154,6 +155,7 @@ func (c Change) besideDestroy() string {
 	}{
 		{"create", c.Create}, {"up", c.Up != nil && *c.Up}, {"down", c.Up != nil}, {"mtu", c.MTU != nil},
 		{"syncdev", c.Syncdev != nil}, {"syncpeer", c.Syncpeer != nil}, {"maxupd", c.MaxUpd != nil}, {"defer", c.Defer != nil},
+		{"key", c.Key != nil}, {"bulk", c.Bulk},
 	} {
 		if word.given {
 			return word.name
@@ -176,6 +178,8 @@ func (c *Change) Merge(later Change) {
 	keep(&c.Syncpeer, later.Syncpeer)
 	keep(&c.MaxUpd, later.MaxUpd)
 	keep(&c.Defer, later.Defer)
+	keep(&c.Key, later.Key)
+	c.Bulk = c.Bulk || later.Bulk
 }
 
 func keep[T any](field **T, later *T) {

@@ -25,7 +25,7 @@ func TestHelpNamesEveryWord(t *testing.T) {
 	if status := run([]string{"--help"}, &out, &stderr); status != 0 || stderr.String() != "" {
 		t.Fatalf("status %d, stderr %q", status, stderr.String())
 	}
-	for _, line := range []string{"syncdev interface", "-syncdev", "syncpeer address", "maxupd number", "-defer", "create", "mtu number"} {
+	for _, line := range []string{"syncdev interface", "-syncdev", "syncpeer address", "maxupd number", "-defer", "key file", "-key", "create", "mtu number"} {
 		if !strings.Contains(out.String(), "\n  "+line+"\n") {
 			t.Errorf("help lacks %q", line)
 		}

@@ -1,13 +1,18 @@
 // Command pfsyncctl shows what the pfsyncd of this network namespace knows and
-// counts. See pfsyncctl(8).
+// counts, and has it ask its peers for their tables. See pfsyncctl(8).
 package main
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -22,11 +27,16 @@ func main() {
 
 // daemon is what the program asks; control.Client.
 type daemon interface {
+	Bulk(ctx context.Context) error
 	Counters(ctx context.Context) ([]pfstate.Counter, error)
+	Peers(ctx context.Context) ([]ifconfig.Peer, error)
 	Status(ctx context.Context) (control.Status, error)
 }
 
-const usage = "usage: pfsyncctl stats [-a] [--json] | status [--json]"
+const usage = "usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json]"
+
+// errNotOK ends the program with status 1 after what is wrong was printed.
+var errNotOK = errors.New("a peer is not in order")
 
 // run is the program; it returns the exit status.
 func run(args []string, d daemon, stdout, stderr io.Writer) int {
@@ -48,6 +58,29 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 		OnUsageError:    wrong,
 		Commands: []*cli.Command{
 			{
+				Name: "bulk", Usage: "ask the peers for their whole tables now (root)",
+				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
+				Action: func(c *cli.Context) error { return d.Bulk(c.Context) },
+			},
+			{
+				Name: "peers", Usage: "the other firewalls; status 0 if all are up and in sync",
+				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
+				Flags: []cli.Flag{asJSON},
+				Action: func(c *cli.Context) error {
+					list, err := d.Peers(c.Context)
+					if err != nil {
+						return err
+					}
+					if err := printPeers(stdout, list, c.Bool("json")); err != nil {
+						return err
+					}
+					if len(list) == 0 || slices.ContainsFunc(list, func(p ifconfig.Peer) bool { return !p.OK() }) {
+						return errNotOK
+					}
+					return nil
+				},
+			},
+			{
 				Name: "stats", Usage: "counters that are not zero; with -a all of them",
 				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
 				Flags: []cli.Flag{asJSON, &cli.BoolFlag{Name: "a", Usage: "also those that are zero"}},
@@ -60,7 +93,7 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 				},
 			},
 			{
-				Name: "status", Usage: "state table, creatorid, states, bulk update",
+				Name: "status", Usage: "state table, creatorid, states, bulk update, peers",
 				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
 				Flags: []cli.Flag{asJSON},
 				Action: func(c *cli.Context) error {
@@ -74,27 +107,58 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return fmt.Errorf("%s: unknown command, choose stats or status", ifconfig.Shown(c.Args().First()))
+				return fmt.Errorf("%s: unknown command, choose bulk, peers, stats or status", ifconfig.Shown(c.Args().First()))
 			}
 			return cli.ShowAppHelp(c)
 		},
 	}
-	if err := app.Run(args); err != nil {
+	switch err := app.Run(args); {
+	case err == nil:
+		return 0
+	case !errors.Is(err, errNotOK):
 		fmt.Fprintf(stderr, "pfsyncctl: %v\n", err)
-		return 1
 	}
-	return 0
+	return 1
+}
+
+// printPeers makes a table of the peers, one line each. The first line names the columns.
+func printPeers(w io.Writer, list []ifconfig.Peer, asJSON bool) error {
+	if asJSON {
+		return printJSON(w, "peers", list)
+	}
+	if len(list) == 0 {
+		_, err := fmt.Fprintln(w, "no peer is heard")
+		return err
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ADDRESS\tCREATORID\tKIND\tSTATE\tAGE\tSTATES\tINSYNC\tPROBLEMS")
+	for _, p := range list {
+		creator, problems := "unknown", "-"
+		if p.Creator != 0 {
+			creator = p.Creator.String()
+		}
+		if len(p.Problems) > 0 {
+			problems = strings.Join(p.Problems, "; ")
+		}
+		fmt.Fprintf(t, "%v\t%s\t%s\t%s\t%.1f\t%d\t%s\t%s\n",
+			p.Addr, creator, p.Kind, p.State, time.Duration(p.Age).Seconds(), p.States, p.Sync, problems)
+	}
+	return t.Flush()
 }
 
 func printCounters(w io.Writer, all []pfstate.Counter, zero, asJSON bool) error {
 	if asJSON {
 		return printJSON(w, "counters", all)
 	}
+	width := 24 // the daemon's list, not this program, decides on the names
+	for _, c := range all {
+		width = max(width, len(c.Name))
+	}
 	for _, c := range all {
 		if c.Value == 0 && !zero {
 			continue
 		}
-		if _, err := fmt.Fprintf(w, "%12d  %-24s %s\n", c.Value, c.Name, c.Help); err != nil {
+		if _, err := fmt.Fprintf(w, "%12d  %-*s %s\n", c.Value, width, c.Name, c.Help); err != nil {
 			return err
 		}
 	}
@@ -105,8 +169,19 @@ func printStatus(w io.Writer, s control.Status, asJSON bool) error {
 	if asJSON {
 		return printJSON(w, "status", s)
 	}
-	_, err := fmt.Fprintf(w, "table: %s\ncreatorid: %08x\nstates: %d local, %d imported\nbulk update: %s\n",
+	var b strings.Builder
+	fmt.Fprintf(&b, "table: %s\ncreatorid: %08x\nstates: %d local, %d imported\nbulk update: %s\n",
 		s.Table, s.Creator, s.States.Local, s.States.Imported, s.Bulk)
+	if len(s.Peers) == 0 {
+		b.WriteString("peer: none heard\n")
+	}
+	for _, p := range s.Peers { // as ifconfig has them
+		fmt.Fprintf(&b, "peer: %v\n", p)
+		for _, problem := range p.Problems {
+			fmt.Fprintf(&b, "\tproblem: %s\n", problem)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
 	return err
 }
 

@@ -3,24 +3,52 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"flag"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/test/clitest"
 )
 
-type fake struct{ err error }
+var update = flag.Bool("update", false, "rewrite the expected output in testdata")
+
+// TestMain lets the scripts run pfsyncctl as a program.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"pfsyncctl": main})
+}
+
+// TestScripts runs testdata/*.txtar; their commands are those of clitest.Run.
+func TestScripts(t *testing.T) { clitest.Run(t, *update) }
+
+type fake struct {
+	err   error
+	peers []ifconfig.Peer
+	more  []pfstate.Counter
+}
+
+func (f fake) Bulk(context.Context) error { return f.err }
+
+func (f fake) Peers(context.Context) ([]ifconfig.Peer, error) { return f.peers, f.err }
 
 func (f fake) Counters(context.Context) ([]pfstate.Counter, error) {
-	return []pfstate.Counter{
+	return append([]pfstate.Counter{
 		{Name: "ipackets", Help: "packets received (IPv4)", Value: 812},
 		{Name: "badver", Help: "packets discarded for bad version"},
-	}, f.err
+	}, f.more...), f.err
 }
 
 func (f fake) Status(context.Context) (control.Status, error) {
-	return control.Status{Table: "conntrack", Creator: 0xa1, Bulk: "done", States: control.States{Local: 3, Imported: 4}}, f.err
+	return control.Status{Table: "conntrack", Creator: 0xa1, Bulk: "done", States: control.States{Local: 3, Imported: 4},
+		Peers: f.peers}, f.err
 }
 
 func TestPfsyncctl(t *testing.T) {
@@ -48,7 +76,7 @@ func TestPfsyncctl(t *testing.T) {
   "schema": 1
 }
 `, ""},
-		{"status", nil, "table: conntrack\ncreatorid: 000000a1\nstates: 3 local, 4 imported\nbulk update: done\n", ""},
+		{"status", nil, "table: conntrack\ncreatorid: 000000a1\nstates: 3 local, 4 imported\nbulk update: done\npeer: none heard\n", ""},
 		{"status --json", nil, `{
   "schema": 1,
   "status": {
@@ -58,23 +86,84 @@ func TestPfsyncctl(t *testing.T) {
       "imported": 4
     },
     "bulk": "done",
+    "peers": [],
     "creatorid": "000000a1"
   }
 }
 `, ""},
+		{"peers", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
 		{"stats", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
-		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose stats or status\n"},
-		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl stats [-a] [--json] | status [--json])\n"},
-		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl stats [-a] [--json] | status [--json])\n"},
-		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (usage: pfsyncctl stats [-a] [--json] | status [--json])\n"},
-		{"status --json extra", nil, "", "pfsyncctl: extra: unexpected behind status (usage: pfsyncctl stats [-a] [--json] | status [--json])\n"},
+		{"bulk", nil, "", ""},
+		{"bulk", errors.New("pfsync0: Operation not permitted (needs root)"), "", "pfsyncctl: pfsync0: Operation not permitted (needs root)\n"},
+		{"bulk now", nil, "", "pfsyncctl: now: unexpected behind bulk (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
+		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, peers, stats or status\n"},
+		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
+		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
+		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
+		{"status --json extra", nil, "", "pfsyncctl: extra: unexpected behind status (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
 		{"status", control.ErrNoAnswer, "", "pfsyncctl: pfsyncd does not answer\n"},
-		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose stats or status\n"},
+		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose bulk, peers, stats or status\n"},
 	} {
 		var stdout, stderr bytes.Buffer
-		code := run(append([]string{"pfsyncctl"}, strings.Fields(c.args)...), fake{c.err}, &stdout, &stderr)
+		code := run(append([]string{"pfsyncctl"}, strings.Fields(c.args)...), fake{err: c.err, peers: []ifconfig.Peer{}}, &stdout, &stderr)
 		if stdout.String() != c.stdout || stderr.String() != c.stderr || (code == 0) != (c.stderr == "") {
 			t.Errorf("pfsyncctl %s: status %d\n%s%s", c.args, code, &stdout, &stderr)
 		}
+	}
+}
+
+// The exit status of peers is for scripts that watch: 0 only when there is a peer, and all are in order.
+func TestPeers(t *testing.T) {
+	good := ifconfig.Peer{Addr: netip.MustParseAddr("192.168.254.253"), Creator: 0x0b5b3f2a, Kind: "linux", State: "up",
+		Age: ifconfig.Seconds(400 * time.Millisecond), States: 1200, Sync: "yes", Problems: []string{}}
+	bsd := ifconfig.Peer{Addr: netip.MustParseAddr("10.0.0.2"), Kind: "openbsd", State: "up", Sync: "unknown", Problems: []string{}}
+	drifted, deaf := good, good
+	drifted.Sync = "no"
+	deaf.Addr, deaf.State, deaf.Age = netip.MustParseAddr("fe80::1%sis2"), "dead", ifconfig.Seconds(75*time.Second)
+	deaf.Problems = []string{"does not hear us", "uses our creatorid"}
+	for _, c := range []struct {
+		name   string
+		peers  []ifconfig.Peer
+		status int
+		stdout string
+	}{
+		{"none", []ifconfig.Peer{}, 1, "no peer is heard\n"},
+		{"in sync", []ifconfig.Peer{good}, 0, `ADDRESS          CREATORID  KIND   STATE  AGE  STATES  INSYNC  PROBLEMS
+192.168.254.253  0b5b3f2a   linux  up     0.4  1200    yes     -
+`},
+		{"a BSD beside it", []ifconfig.Peer{bsd, good}, 0, `ADDRESS          CREATORID  KIND     STATE  AGE  STATES  INSYNC   PROBLEMS
+10.0.0.2         unknown    openbsd  up     0.0  0       unknown  -
+192.168.254.253  0b5b3f2a   linux    up     0.4  1200    yes      -
+`},
+		{"out of sync", []ifconfig.Peer{bsd, drifted}, 1, `ADDRESS          CREATORID  KIND     STATE  AGE  STATES  INSYNC   PROBLEMS
+10.0.0.2         unknown    openbsd  up     0.0  0       unknown  -
+192.168.254.253  0b5b3f2a   linux    up     0.4  1200    no       -
+`},
+		{"one of two has problems", []ifconfig.Peer{good, deaf}, 1, `ADDRESS          CREATORID  KIND   STATE  AGE   STATES  INSYNC  PROBLEMS
+192.168.254.253  0b5b3f2a   linux  up     0.4   1200    yes     -
+fe80::1%sis2     0b5b3f2a   linux  dead   75.0  1200    yes     does not hear us; uses our creatorid
+`},
+	} {
+		var stdout, stderr bytes.Buffer
+		code := run([]string{"pfsyncctl", "peers"}, fake{peers: c.peers}, &stdout, &stderr)
+		if diff := cmp.Diff(c.stdout, stdout.String()); code != c.status || diff != "" || stderr.Len() > 0 {
+			t.Errorf("%s: status %d, want %d; stderr %q; -want +got:\n%s", c.name, code, c.status, &stderr, diff)
+		}
+		stdout.Reset()
+		if code := run([]string{"pfsyncctl", "peers", "--json"}, fake{peers: c.peers}, &stdout, &stderr); code != c.status {
+			t.Errorf("%s: status %d with --json, want %d", c.name, code, c.status)
+		}
+	}
+}
+
+// Counters that this program has never heard of are shown like the others.
+func TestNewCounters(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	more := []pfstate.Counter{{Name: "a_counter_with_a_very_long_name", Help: "things of tomorrow", Value: 3}}
+	run([]string{"pfsyncctl", "stats"}, fake{more: more}, &stdout, &stderr)
+	want := "         812  ipackets                        packets received (IPv4)\n" +
+		"           3  a_counter_with_a_very_long_name things of tomorrow\n"
+	if stdout.String() != want || stderr.Len() > 0 {
+		t.Errorf("%s%s, want\n%s", &stdout, &stderr, want)
 	}
 }

@@ -22,6 +22,7 @@ const asDaemon = "PFSYNCD_TEST_DAEMON"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asDaemon) != "" {
+		attemptOnSignal()
 		main()
 	}
 	os.Exit(m.Run())
@@ -60,8 +61,14 @@ func TestCommandLine(t *testing.T) {
 // daemon starts pfsyncd in ns and waits until it answers.
 func daemon(t *testing.T, ns *lab.NS, args ...string) (*exec.Cmd, *bytes.Buffer) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asDaemon+"=1")
+	return launch(t, ns, exec.Command(os.Args[0], args...))
+}
+
+// launch is daemon for a command line of its own, which ends in a pfsyncd. The log is
+// complete when the command has ended.
+func launch(t *testing.T, ns *lab.NS, cmd *exec.Cmd) (*exec.Cmd, *bytes.Buffer) {
+	t.Helper()
+	cmd.Env = append(cmd.Environ(), asDaemon+"=1")
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	if err := ns.Start(cmd); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pfsync-linux/pfsync/cmd/pfsyncd/confine"
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack"
 	"github.com/pfsync-linux/pfsync/pfstate/memory"
 	"github.com/pfsync-linux/pfsync/sync/control"
@@ -49,6 +50,7 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 		return err
 	}
 	log.Info("starting", "version", o.version)
+	confined(o.stateDir, log)
 	n := node.New(cfg)
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
@@ -72,6 +74,15 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	}
 	log.Info("ended")
 	return nil
+}
+
+// confined gives privileges up: what comes from the network is parsed after this only.
+func confined(stateDir string, log *slog.Logger) {
+	abi, err := confine.Process(stateDir)
+	if err != nil {
+		log.Warn("not all privileges could be given up", "err", err)
+	}
+	log.Info("confined", "landlock", abi)
 }
 
 func newLog(level, format string, w io.Writer) (*slog.Logger, error) {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/bits"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -139,6 +140,9 @@ func parseLine(name, text string) (Command, error) {
 	}
 	if c.Destroy {
 		return Command{}, errors.New("destroy: not in a hostname.if file")
+	}
+	if c.Key != nil && c.Key.File != "" && !filepath.IsAbs(c.Key.File) {
+		return Command{}, fmt.Errorf("key %s: write the whole path, from / on", ifconfig.Shown(c.Key.File)) // netstart may run anywhere
 	}
 	return Command{Words: words, Change: c}, nil
 }

@@ -34,6 +34,8 @@ func TestParse(t *testing.T) {
 		{"a # within a word is none", "syncdev sis#2", "1: ifconfig pfsync0 syncdev 'sis#2'\n"},
 		{"what a shell would read", `syncdev 'a$b;c'`, "1: ifconfig pfsync0 syncdev 'a$b;c'\n"},
 		{"a family alone does nothing", "inet\ninet6\nup", "3: ifconfig pfsync0 up\n"},
+		{"a key", "up syncdev eth2 key /etc/pfsync.key\n", "1: ifconfig pfsync0 up syncdev eth2 key /etc/pfsync.key\n"},
+		{"no key", "-key\n", "1: ifconfig pfsync0 -key\n"},
 		{"empty", "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -68,6 +70,7 @@ func TestParseRefusesWithFileAndLine(t *testing.T) {
 	for _, test := range []struct{ iface, file, want string }{
 		{"pfsync0", "up\nsyncdev sis2\nmaxupd 300", ":3: maxupd 300: too large (0 to 255)"},
 		{"pfsync0", "up \\\nsynccdev sis2", ":1: synccdev: bad value (did you mean 'syncdev'?)"},
+		{"pfsync0", "up\nkey pfsync.key", ":2: key pfsync.key: write the whole path, from / on"},
 		{"pfsync0", "destroy", ":1: destroy: not in a hostname.if file"},
 		{"pfsync0", "syncdev", ":1: 'syncdev' requires argument"},
 		{"pfsync0", "up; reboot", ":1: unexpected ';' (there is no shell; quote it)"},

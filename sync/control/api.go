@@ -17,16 +17,19 @@ type Node interface {
 	Interfaces() ([]ifconfig.Interface, error)
 	// Counters returns every counter, in the order of netstat -s.
 	Counters() ([]pfstate.Counter, error)
+	// Peers returns the other firewalls that are or were heard, in the order of their addresses.
+	Peers() ([]ifconfig.Peer, error)
 	// Status returns the daemon's state beyond interfaces.
 	Status() (Status, error)
 }
 
 // Status is the daemon's state beyond what ifconfig shows.
 type Status struct {
-	Table   string `json:"table"` // conntrack or memory
-	Creator uint32 `json:"creatorid"`
-	States  States `json:"states"`
-	Bulk    string `json:"bulk"` // none, start, sent, bulk, done, failed
+	Table   string          `json:"table"` // conntrack or memory
+	Creator uint32          `json:"creatorid"`
+	States  States          `json:"states"`
+	Bulk    string          `json:"bulk"` // none, start, sent, bulk, done, failed
+	Peers   []ifconfig.Peer `json:"peers"`
 }
 
 // MarshalJSON writes the creatorid as everything that is printed has it: 8 hexadecimal digits.

@@ -92,15 +92,20 @@ func (c *Client) Interfaces(ctx context.Context) (list []ifconfig.Interface, err
 	return list, err
 }
 
-// Change applies ch as a whole or not at all. The error is what ifconfig prints
-// behind its name. A daemon that does not answer may still apply it later.
+// Change applies ch as a whole or not at all. A key must have been read; the name of its
+// file is not sent. The error is what ifconfig prints behind its name. A daemon that
+// does not answer may still apply it later.
 func (c *Client) Change(ctx context.Context, ch ifconfig.Change) error {
+	question, err := encodeChange(ch)
+	if err != nil {
+		return err
+	}
 	patience, cancel := context.WithTimeout(ctx, c.Patience)
 	defer cancel()
 	retry := time.NewTicker(retryEvery)
 	defer retry.Stop()
 	for {
-		err := c.do(ctx, http.MethodPost, "/v1/change", ch, nil)
+		err := c.do(ctx, http.MethodPost, "/v1/change", question, nil)
 		switch {
 		case errors.Is(err, ErrNoAnswer):
 			return fmt.Errorf("%s: %w (it may still carry this out)", ch.Interface, err)
@@ -115,9 +120,25 @@ func (c *Client) Change(ctx context.Context, ch ifconfig.Change) error {
 	}
 }
 
+// Bulk has the peers asked for their whole tables. It returns when they are asked, not when the
+// tables are here; it does not wait for a daemon that starts, which asks by itself.
+func (c *Client) Bulk(ctx context.Context) error {
+	err := c.do(ctx, http.MethodPost, "/v1/bulk", nil, nil)
+	if errors.Is(err, ErrNoAnswer) {
+		return fmt.Errorf("bulk: %w (it may still carry this out)", err)
+	}
+	return err
+}
+
 // Counters lists all counters in the order of netstat -s.
 func (c *Client) Counters(ctx context.Context) (list []pfstate.Counter, err error) {
 	err = c.do(ctx, http.MethodGet, "/v1/counters", nil, &list)
+	return list, err
+}
+
+// Peers lists the other firewalls that pfsyncd hears or heard, in the order of their addresses.
+func (c *Client) Peers(ctx context.Context) (list []ifconfig.Peer, err error) {
+	err = c.do(ctx, http.MethodGet, "/v1/peers", nil, &list)
 	return list, err
 }
 
@@ -128,20 +149,16 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 }
 
 // do sends question, if any, and reads the answer into answer, if wanted.
-func (c *Client) do(ctx context.Context, method, path string, question, answer any) error {
+func (c *Client) do(ctx context.Context, method, path string, question []byte, answer any) error {
 	limit := showTimeout
-	if question != nil {
+	if method != http.MethodGet {
 		limit = changeTimeout
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, ErrNoAnswer)
 	defer cancel()
 	var body io.Reader
 	if question != nil {
-		b, err := json.Marshal(question)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(b)
+		body = bytes.NewReader(question)
 	}
 	r, err := http.NewRequestWithContext(ctx, method, "http://pfsyncd"+path, body)
 	if err != nil {

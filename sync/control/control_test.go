@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -43,7 +44,10 @@ func guest() {
 	c := control.NewClient()
 	list, err := c.Interfaces(context.Background())
 	fmt.Println(len(list), err)
+	peers, err := c.Peers(context.Background())
+	fmt.Println(len(peers), err)
 	fmt.Println(c.Change(context.Background(), ifconfig.Change{Interface: "pfsync0", Up: new(true)}))
+	fmt.Println(c.Bulk(context.Background()))
 }
 
 // host is a network namespace with a client of its pfsyncd.
@@ -85,6 +89,11 @@ func TestClientAndServer(t *testing.T) {
 	h, node := newHost(t), controltest.NewNode()
 	h.serve(t, node)
 	ctx := t.Context()
+	node.Hear(
+		ifconfig.Peer{Addr: netip.MustParseAddr("192.168.254.253"), Creator: 0x0b5b3f2a, Kind: "linux", State: "up",
+			Age: ifconfig.Seconds(400 * time.Millisecond), States: 1200, Sync: "yes", Problems: []string{}},
+		ifconfig.Peer{Addr: netip.MustParseAddr("fe80::1%sis2"), Kind: "openbsd", State: "stale", Sync: "unknown",
+			Problems: []string{"does not hear us"}})
 
 	peer := netip.MustParseAddr("10.0.0.2")
 	want := ifconfig.Change{Interface: "pfsync0", Up: new(true), MTU: new(1400), Syncdev: new("sis2"), Syncpeer: &peer,
@@ -95,8 +104,12 @@ func TestClientAndServer(t *testing.T) {
 	if err := h.client.Change(ctx, ifconfig.Change{Interface: "pfsync0", Syncpeer: new(netip.Addr)}); err != nil {
 		t.Fatal(err)
 	}
+	if err := h.client.Bulk(ctx); err != nil {
+		t.Fatal(err)
+	}
 	addrs := cmpopts.EquateComparable(netip.Addr{})
-	if diff := cmp.Diff([]ifconfig.Change{want, {Interface: "pfsync0", Syncpeer: new(netip.Addr)}}, node.Changes(), addrs); diff != "" {
+	if diff := cmp.Diff([]ifconfig.Change{want, {Interface: "pfsync0", Syncpeer: new(netip.Addr)},
+		{Interface: "pfsync0", Bulk: true}}, node.Changes(), addrs); diff != "" {
 		t.Errorf("changes: -want +got:\n%s", diff)
 	}
 
@@ -117,8 +130,17 @@ func TestClientAndServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantStatus, _ := node.Status()
-	if diff := cmp.Diff(wantStatus, status); diff != "" {
+	if diff := cmp.Diff(wantStatus, status, addrs); diff != "" {
 		t.Errorf("status: -want +got:\n%s", diff)
+	}
+
+	peers, err := h.client.Peers(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantPeers, _ := node.Peers()
+	if diff := cmp.Diff(wantPeers, peers, addrs); diff != "" {
+		t.Errorf("peers: -want +got:\n%s", diff)
 	}
 
 	counters, err := h.client.Counters(ctx)
@@ -143,6 +165,63 @@ func TestTheNodesRefusalReachesTheOperator(t *testing.T) {
 	err := h.client.Change(t.Context(), ifconfig.Change{Interface: "pfsync0", Syncdev: new("em9")})
 	if err == nil || err.Error() != "syncdev em9: no such interface" {
 		t.Errorf("error %v", err)
+	}
+	if err := h.client.Bulk(t.Context()); err == nil || err.Error() != "syncdev em9: no such interface" {
+		t.Errorf("bulk: error %v", err)
+	}
+}
+
+func TestKeysReachTheNodeAndNobodyElse(t *testing.T) {
+	h, node := newHost(t), controltest.NewNode()
+	h.serve(t, node)
+	digits := strings.Repeat("5ec1e700", 8)
+	k, err := ifconfig.ParseKey(digits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.client.Change(t.Context(), ifconfig.Change{Interface: "pfsync0", Key: &k}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.client.Change(t.Context(), ifconfig.Change{Interface: "pfsync0", Up: new(true)}); err != nil {
+		t.Fatal(err)
+	}
+	shown, err := h.client.Interfaces(t.Context())
+	if err != nil || shown[0].PFSync.Key != ifconfig.KeyOn {
+		t.Errorf("shown %+v, %v", shown[0].PFSync, err)
+	}
+	if err := h.client.Change(t.Context(), ifconfig.Change{Interface: "pfsync0", Key: new(ifconfig.Key)}); err != nil {
+		t.Fatal(err)
+	}
+	changes := node.Changes()
+	if len(changes) != 3 || changes[0].Key == nil || !changes[0].Key.Equal(k) || changes[1].Key != nil ||
+		changes[2].Key == nil || !changes[2].Key.Equal(ifconfig.Key{}) {
+		t.Errorf("changes %+v", changes)
+	}
+
+	k.File = "/etc/pfsync.key" // stays here
+	if err := h.client.Change(t.Context(), ifconfig.Change{Interface: "pfsync0", Key: &k}); err != nil {
+		t.Fatal(err)
+	}
+	if got := node.Changes()[3].Key; got.File != "" || got.Secret() == nil {
+		t.Errorf("key %v", got)
+	}
+	node.Refuse = func(c ifconfig.Change) error { return fmt.Errorf("refused: %+v %+v", c, c.Key) }
+	refusal := h.client.Change(t.Context(), ifconfig.Change{Interface: "pfsync0", Key: &k})
+	if refusal == nil {
+		t.Error("not refused")
+	}
+	if text := fmt.Sprintf("%v %+v", refusal, changes); strings.Contains(text, digits[:8]) {
+		t.Errorf("the key is shown: %s", text)
+	}
+}
+
+// A key whose file nobody has read must not be taken for none.
+func TestUnreadKeyIsNotSent(t *testing.T) {
+	h, node := newHost(t), controltest.NewNode()
+	h.serve(t, node)
+	err := h.client.Change(t.Context(), ifconfig.Change{Interface: "pfsync0", Key: &ifconfig.Key{File: "/etc/pfsync.key"}})
+	if err == nil || err.Error() != "key /etc/pfsync.key: was not read" || len(node.Changes()) != 0 {
+		t.Errorf("error %v, changes %v", err, node.Changes())
 	}
 }
 
@@ -183,15 +262,16 @@ func TestOneDaemonPerNamespace(t *testing.T) {
 func TestGuestsMayLookAndNotChange(t *testing.T) {
 	h, node := newHost(t), controltest.NewNode()
 	h.serve(t, node)
+	node.Hear(ifconfig.Peer{})
 	out := runGuest(t, h)
-	if want := "1 <nil>\npfsync0: Operation not permitted (needs root)\n"; out != want {
+	if want := "1 <nil>\n1 <nil>\n" + strings.Repeat("pfsync0: Operation not permitted (needs root)\n", 2); out != want {
 		t.Errorf("uid 65534 got %q, want %q", out, want)
 	}
 	if changes := node.Changes(); len(changes) != 0 {
 		t.Errorf("changed: %+v", changes)
 	}
-	if n := counter(t, h, "ctldenied"); n != 1 {
-		t.Errorf("ctldenied %d, want 1", n)
+	if n := counter(t, h, "ctldenied"); n != 2 {
+		t.Errorf("ctldenied %d, want 2", n)
 	}
 }
 
@@ -279,12 +359,21 @@ func TestHostileRequests(t *testing.T) {
 		{"no object", post("7"), 400, `{"error":"change: json: cannot unmarshal number`},
 		{"deep nesting", post(strings.Repeat("[", 20000)), 400, `{"error":"change: `},
 		{"wrong type", post(`{"interface":"pfsync0","maxupd":"64"}`), 400, `{"error":"change: json: cannot unmarshal string`},
+		{"bulk by GET", get("/v1/bulk"), 405, `{"error":"/v1/bulk: takes POST only"}`},
+		{"bulk of something", strings.Replace(post(`{"peer":"10.0.0.2"}`), "change", "bulk", 1), 400, `{"error":"bulk: takes no body`},
 		{"unknown field", post(`{"interface":"pfsync0","up":true,"vhid":1}`), 400, `{"error":"change: json: unknown field \"vhid\""}`},
 		{"two objects", post(`{"interface":"pfsync0"}{"interface":"pfsync0"}`), 400, `{"error":"change: more than one object"}`},
 		{"no interface", post(`{}`), 400, `bad value"}`},
 		{"another's interface", post(`{"interface":"sis0","up":false}`), 400, `{"error":"sis0: not an interface of pfsyncd"}`},
 		{"out of range", post(`{"interface":"pfsync0","up":true,"maxupd":70000}`), 400, `{"error":"maxupd 70000: too large (1 to 255)"}`},
 		{"not a name", post(`{"interface":"pfsync0","syncdev":"../../x"}`), 400, `{"error":"syncdev ../../x: not the name of an interface"}`},
+		{"not a key", post(`{"interface":"pfsync0","key":"5ec1e75ec1e7"}`), 400,
+			`{"error":"key: 12 characters instead of 64 hexadecimal digits"}`},
+		{"not a key's digits", post(`{"interface":"pfsync0","key":"` + strings.Repeat("secret7!", 8) + `"}`), 400,
+			`{"error":"key: has other characters than hexadecimal digits"}`},
+		{"a key that is no text", post(`{"interface":"pfsync0","key":5017}`), 400,
+			`{"error":"change: json: cannot unmarshal number into Go struct field request.key of type string"}`},
+		{"another interface's key", post(`{"interface":"sis0","key":""}`), 400, `{"error":"sis0: not a pfsync interface"}`},
 		{"not an address", post(`{"interface":"pfsync0","syncpeer":"x"}`), 400, `{"error":"change: `},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -312,8 +401,8 @@ func TestHostileRequests(t *testing.T) {
 	if changes := node.Changes(); len(changes) != 0 {
 		t.Errorf("changed: %+v", changes)
 	}
-	if n := counter(t, h, "ctlinvalid"); n != 14 {
-		t.Errorf("ctlinvalid %d, want one for each request that was HTTP: 14", n)
+	if n := counter(t, h, "ctlinvalid"); n != 20 {
+		t.Errorf("ctlinvalid %d, want one for each request that was HTTP: 20", n)
 	}
 }
 

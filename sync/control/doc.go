@@ -4,7 +4,9 @@
 //
 //	GET  /v1/interfaces   []ifconfig.Interface
 //	POST /v1/change       ifconfig.Change, root only
+//	POST /v1/bulk         no body, root only: ask the peers for their whole tables
 //	GET  /v1/counters     []Counter
+//	GET  /v1/peers        []ifconfig.Peer
 //	GET  /v1/status       Status
 //
 // Errors come with a status of 400 and more and {"error": "..."}.

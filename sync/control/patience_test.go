@@ -80,8 +80,12 @@ func TestADaemonThatDoesNotAnswer(t *testing.T) {
 			"pfsyncd does not answer"},
 		{"status", func(c *control.Client) error { _, err := c.Status(context.Background()); return err }, 3 * time.Second,
 			"pfsyncd does not answer"},
+		{"peers", func(c *control.Client) error { _, err := c.Peers(context.Background()); return err }, 3 * time.Second,
+			"pfsyncd does not answer"},
 		{"change", func(c *control.Client) error { c.Patience = time.Minute; return c.Change(context.Background(), up) }, 10 * time.Second,
 			"pfsync0: pfsyncd does not answer (it may still carry this out)"},
+		{"bulk", func(c *control.Client) error { c.Patience = time.Minute; return c.Bulk(context.Background()) }, 10 * time.Second,
+			"bulk: pfsyncd does not answer (it may still carry this out)"},
 	} {
 		var ended chan struct{}
 		hang := func(context.Context) (net.Conn, error) { <-ended; return nil, net.ErrClosed }

@@ -1,7 +1,6 @@
 package control
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -54,7 +53,9 @@ func NewServer(node Node, log *slog.Logger) *Server {
 	s.routes = map[string]route{
 		"/v1/interfaces": {http.MethodGet, false, func(*http.Request) (any, error) { return node.Interfaces() }},
 		"/v1/change":     {http.MethodPost, true, s.change},
+		"/v1/bulk":       {http.MethodPost, true, s.bulk},
 		"/v1/counters":   {http.MethodGet, false, func(*http.Request) (any, error) { return s.counters() }},
+		"/v1/peers":      {http.MethodGet, false, func(*http.Request) (any, error) { return node.Peers() }},
 		"/v1/status":     {http.MethodGet, false, func(*http.Request) (any, error) { return node.Status() }},
 	}
 	return s
@@ -170,11 +171,23 @@ func (s *Server) change(r *http.Request) (any, error) {
 		}
 		return nil, httpError{http.StatusBadRequest, fmt.Sprintf("change: %v", err)}
 	}
+	defer clear(body) // there may be a key in it
 	c, err := decodeChange(body)
 	if err != nil {
 		return nil, httpError{http.StatusBadRequest, err.Error()}
 	}
 	if err := s.node.Change(c); err != nil {
+		return nil, err
+	}
+	return struct{}{}, nil
+}
+
+// bulk is the change of that name alone.
+func (s *Server) bulk(r *http.Request) (any, error) {
+	if n, _ := r.Body.Read(make([]byte, 1)); n > 0 {
+		return nil, httpError{http.StatusBadRequest, "bulk: takes no body; all peers are asked"}
+	}
+	if err := s.node.Change(ifconfig.Change{Interface: "pfsync0", Bulk: true}); err != nil {
 		return nil, err
 	}
 	return struct{}{}, nil
@@ -190,25 +203,4 @@ func (s *Server) counters() ([]pfstate.Counter, error) {
 		pfstate.Counter{Name: "ctlinvalid", Help: "control requests refused as invalid", Value: s.invalid.Load()},
 		pfstate.Counter{Name: "ctlguests", Help: "control connections refused as too many", Value: s.guarded.refused.Load()},
 	), nil
-}
-
-// decodeChange reads a Change as sent to /v1/change. A field that is not known is refused: the
-// whole change could not be applied.
-func decodeChange(body []byte) (ifconfig.Change, error) {
-	var c ifconfig.Change
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&c); err != nil {
-		return c, fmt.Errorf("change: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return c, errors.New("change: more than one object")
-	}
-	if err := c.Validate(); err != nil {
-		return c, err
-	}
-	if c.Interface != "pfsync0" {
-		return c, fmt.Errorf("%s: not an interface of pfsyncd", c.Interface)
-	}
-	return c, nil
 }

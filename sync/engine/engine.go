@@ -90,6 +90,7 @@ type Engine struct {
 	own       digest // of what we said and answer for
 	ring      ring
 	keys      auth.Keyring
+	keyed     time.Duration // when the key was changed
 	answering answering
 	retry     retry
 	unproved  []unproved

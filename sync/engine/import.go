@@ -5,24 +5,33 @@ import (
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
+// outcome tells what became of a state that a peer told.
+type outcome uint8
+
+const (
+	taken          outcome = iota
+	refusedForNow          // told again later, it may be taken
+	refusedForGood         // it need not be told again
+)
+
 // importState takes over a state that a peer made, told by an insert or by an
-// update. It reports whether it did.
+// update.
 // said names what the sender says of it and answers for, 0: it does not.
-func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) bool {
+func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outcome {
 	acknowledge := s.Flags&pfstate.FlagAck != 0
 	s.Flags &^= pfstate.FlagAck
 	switch {
 	case !installable(s):
 		e.counters.add(neverSynced)
-		return false
+		return refusedForGood
 	case e.graves.of(s.ID) == ended, e.graves.of(s.ID) == deleted && (a != wire.ActIns || e.late):
 		e.counters.add(buried)
-		return false
+		return refusedForNow
 	case e.endedHere(s):
 		e.counters.add(endedAway)
 		e.queueDelete(gone{id: s.ID})
 		e.push = true
-		return false
+		return refusedForNow
 	}
 	e.graves.dig(s.ID)
 	var twin slot
@@ -31,10 +40,10 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) bool 
 		case keepOurs:
 			e.counters.add(duplicateFlow)
 			e.updateRequested(i) // so that the peer does come round
-			return false
+			return refusedForGood
 		case adopt:
 			e.adopt(i, s, said)
-			return true
+			return taken
 		case keepBoth:
 			twin = i
 		case replace:
@@ -46,7 +55,7 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) bool 
 	}
 	if e.limited(e.speaking) {
 		e.counters.add(peerLimit)
-		return false
+		return refusedForGood
 	}
 	i := e.states.add(s, imported, e.now)
 	r := e.states.at(i)
@@ -62,7 +71,7 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) bool 
 		e.push = true
 	}
 	e.writeState(pfstate.Write{Kind: pfstate.WriteInsert, Notify: acknowledge}, i)
-	return true
+	return taken
 }
 
 // verdict says what becomes of a state whose connection is known under another id.
@@ -144,7 +153,7 @@ func (e *Engine) known(i slot, s *pfstate.State, said uint64) {
 	r := e.states.at(i)
 	if !r.shadow && r.flow() != flowOf(s) {
 		e.remove(i)
-		if !e.importState(wire.ActIns, s, said) && said != 0 {
+		if e.importState(wire.ActIns, s, said) == refusedForGood && said != 0 {
 			e.refuse(s.ID, said)
 		}
 		return

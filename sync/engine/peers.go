@@ -67,7 +67,7 @@ type peer struct {
 	refilled  time.Duration
 	deaf      bool // it does not hear us, and this was said
 	impostor  bool // its use of our creatorid was said
-	mute      bool // its bulk answers do not come, and this was said
+	keyed     bool // it has shown the current key
 	imported  int  // states it answers for here
 	busEnd    bool // its bulk update is over once what is missing has come
 	versioned string

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/auth"
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
@@ -49,13 +50,14 @@ func (e *Engine) receive(p *link.Packet) {
 		return
 	}
 	e.from = p.Src
-	if e.keys.On() && !e.authentic(p) {
+	verdict, ok := e.authentic(p.Payload)
+	if !ok {
 		return
 	}
 	t, err := wire.ParseTrailer(wire.Behind(p.Payload))
 	switch {
 	case err == nil:
-		e.receiveLinux(p, &t, rest)
+		e.receiveLinux(p, &t, rest, verdict)
 	case errors.Is(err, wire.ErrNoTrailer), errors.Is(err, wire.ErrVersion):
 		e.receiveBSD(p, rest)
 	default:
@@ -70,7 +72,7 @@ func (e *Engine) fromPeer(addr netip.Addr) bool {
 }
 
 // receiveLinux handles a packet with a trailer.
-func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, rest []byte) {
+func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, rest []byte, verdict auth.Verdict) {
 	if t.Epoch == e.epoch {
 		e.counters.add(ownPackets)
 		return
@@ -86,6 +88,7 @@ func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, rest []byte) {
 		e.readdressed(sender, p.Src)
 	}
 	e.came(sender)
+	sender.keyed = sender.keyed || verdict == auth.Current
 	e.speaking, e.packetSeq, e.packetFlags, e.late = sender, t.Seq, t.Flags, t.Seq != sender.window.high
 	e.preamble(sender, t)
 	e.sections(rest)
@@ -137,15 +140,6 @@ func (e *Engine) readdressed(p *peer, addr netip.Addr) {
 	delete(e.peers.at, p.addr)
 	p.addr = addr
 	e.peers.at[addr] = p.self
-}
-
-// authentic checks the authentication code of a packet, if a key is set.
-func (e *Engine) authentic(p *link.Packet) bool {
-	if _, err := e.keys.Open(p.Payload); err != nil {
-		e.counters.add(badAuth)
-		return false
-	}
-	return true
 }
 
 // sections handles what follows the header.
@@ -237,13 +231,11 @@ func (e *Engine) receiveState(a wire.Action, s *pfstate.State) bool {
 		}
 		return true
 	}
-	if !e.importState(a, s, said) {
-		if said != 0 {
-			e.refuse(s.ID, said)
-		}
-		return false
+	outcome := e.importState(a, s, said)
+	if outcome == refusedForGood && said != 0 {
+		e.refuse(s.ID, said)
 	}
-	return true
+	return outcome == taken
 }
 
 // overtaken tells that the sender of the packet being read has said something

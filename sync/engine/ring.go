@@ -47,6 +47,9 @@ func (r *ring) put(seq uint64, packet []byte) {
 	r.at, r.next = end, seq+1
 }
 
+// clear forgets all packets.
+func (r *ring) clear() { r.oldest = r.next }
+
 // get is packet seq, nil if it is not kept. It is valid until the next put.
 func (r *ring) get(seq uint64) []byte {
 	if seq < r.oldest || seq >= r.next {

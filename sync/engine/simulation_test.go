@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -21,10 +22,14 @@ import (
 
 // firewall is one side of a simulated pair.
 type firewall struct {
-	table *memory.Table
-	port  *linktest.Port
-	eng   *engine.Engine
-	flows map[int]pfstate.State // connections that run through it
+	table   *memory.Table
+	port    *linktest.Port
+	eng     *engine.Engine
+	creator uint32
+	flows   map[int]pfstate.State // connections that run through it
+	kill    func()                // ends the daemon as kill -9 would, as far as the peers can tell
+	start   func()                // a new daemon on the table as it is by now
+	deaf    func()                // ends what unheard has begun
 }
 
 // pair is two firewalls on one wire, in a synctest bubble.
@@ -34,6 +39,70 @@ type pair struct {
 	a, b *firewall
 	join func(creator uint32, addr netip.Addr) *firewall // one more on the wire
 	end  func()
+
+	all []*firewall
+}
+
+// unplugged is a port that sends nothing once ctx has ended: a killed daemon has
+// no last words.
+type unplugged struct {
+	*linktest.Port
+	ctx context.Context
+}
+
+func (u *unplugged) Send(payloads [][]byte) (int, error) {
+	if u.ctx.Err() != nil {
+		return len(payloads), nil
+	}
+	return u.Port.Send(payloads)
+}
+
+// unheard lets the changes of a table, and packets, be lost while no daemon
+// listens, until the function it returns is called.
+func (f *firewall) unheard() (end func()) {
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case b := <-f.table.Changes():
+				b.Free()
+			case b := <-f.port.Received():
+				b.Free()
+			case <-stop:
+				return
+			}
+		}
+	}()
+	return func() { close(stop); <-stopped }
+}
+
+// restart is a new daemon, up after the pause.
+func (f *firewall) restart(pause time.Duration) {
+	f.kill()
+	time.Sleep(pause)
+	f.start()
+	up := engine.DefaultSettings()
+	up.Up = true
+	f.eng.Configure(up)
+}
+
+// testLog shows what engines log when PFSYNC_LOG is set.
+func testLog(creator uint32) *slog.Logger {
+	if os.Getenv("PFSYNC_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, nil)).With("who", fmt.Sprintf("%08x", creator))
+}
+
+// counts are an engine's counters.
+func (f *firewall) counts() map[string]uint64 {
+	all, _ := f.eng.Counters()
+	values := make(map[string]uint64)
+	for _, c := range all {
+		values[c.Name] = c.Value
+	}
+	return values
 }
 
 type noTap struct{}
@@ -75,20 +144,43 @@ func startPair(t *testing.T, seed uint64, n int) *pair {
 	var running sync.WaitGroup
 	p := &pair{t: t, hub: linktest.NewHub(seed)}
 	p.join = func(creator uint32, addr netip.Addr) *firewall {
-		f := &firewall{table: memory.New(memory.Config{Creator: creator}), port: p.hub.Port(addr), flows: make(map[int]pfstate.State)}
-		f.eng = engine.New(engine.Config{Creator: creator, Log: slog.New(slog.DiscardHandler)}, f.table, f.port, noTap{})
+		f := &firewall{table: memory.New(memory.Config{Creator: creator}), port: p.hub.Port(addr), flows: make(map[int]pfstate.State), creator: creator}
 		running.Go(func() { f.table.Run(ctx) })
 		held := &pfstate.Batch[pfstate.Write]{} // as orders: they make no events
 		for _, i := range rand.New(rand.NewPCG(uint64(creator), seed)).Perm(n) {
 			held.Items = append(held.Items, pfstate.Write{Kind: pfstate.WriteInsert, State: tcp(0, i+1, estab, estab)})
 		}
 		f.table.Writes() <- held
-		running.Go(func() { f.eng.Run(ctx) })
+		began := false
+		f.start = func() {
+			f.deaf()
+			f.deaf = func() {}
+			ctx, stop := context.WithCancel(ctx)
+			f.eng = engine.New(engine.Config{Creator: creator, Continues: began, Log: testLog(creator)}, f.table, &unplugged{Port: f.port, ctx: ctx}, noTap{})
+			began = true
+			f.port.Replug()
+			ended := make(chan struct{})
+			running.Go(func() { defer close(ended); f.eng.Run(ctx) })
+			f.kill = func() {
+				stop()
+				<-ended
+				f.deaf = f.unheard()
+			}
+		}
+		f.deaf = func() {}
+		p.all = append(p.all, f)
+		f.start()
 		return f
 	}
 	p.a, p.b = p.join(us, ourAddr), p.join(them, theirAddr)
 	running.Go(func() { p.hub.Run(ctx) })
-	p.end = func() { stop(); running.Wait() }
+	p.end = func() {
+		for _, f := range p.all {
+			f.deaf()
+		}
+		stop()
+		running.Wait()
+	}
 	return p
 }
 

@@ -33,6 +33,7 @@ func (e *Engine) sweepTurn() {
 		e.retryBulk()
 		e.sendRecovered(false)
 		e.watchPeers()
+		e.retireKey()
 		e.retryTurn()
 	}
 	if s.turn%8 == 0 {

@@ -45,7 +45,10 @@ func (n *Node) Change(c ifconfig.Change) error {
 	}
 	if next != old {
 		n.log.Info("pfsync0 configured", "up", next.engine.Up, "syncdev", next.link.Syncdev, "syncpeer", next.link.Peer(),
-			"maxupd", next.engine.MaxUpd, "defer", next.engine.Defer, "mtu", next.engine.MTU)
+			"maxupd", next.engine.MaxUpd, "defer", next.engine.Defer, "mtu", next.engine.MTU, "key", next.keyState(false))
+	}
+	if c.Bulk {
+		return n.engine.RequestBulk() // nothing new when the link has just been set: that asks by itself
 	}
 	return nil
 }
@@ -68,6 +71,9 @@ func (s settings) with(c ifconfig.Change) settings {
 	set(&s.engine.Defer, c.Defer)
 	set(&s.link.Syncdev, c.Syncdev)
 	set(&s.link.Syncpeer, c.Syncpeer)
+	if c.Key != nil && !c.Key.Equal(s.key) { // the same key of another request is no other setting
+		s.key = *c.Key
+	}
 	return s
 }
 
@@ -81,6 +87,9 @@ func set[T any](field *T, value *T) {
 // mentions is looked at: a syncdev that has vanished since must not stand in the
 // way of other settings.
 func (n *Node) check(c ifconfig.Change, next settings) error {
+	if c.Key != nil && c.Key.Unread() {
+		return fmt.Errorf("key %v: was not read", c.Key)
+	}
 	mtu := 0 // of the syncdev, when it is there
 	if next.link.Syncdev != "" {
 		var err error
@@ -91,12 +100,40 @@ func (n *Node) check(c ifconfig.Change, next settings) error {
 	if c.MTU != nil && mtu > 0 && *c.MTU > mtu {
 		return fmt.Errorf("SIOCSIFMTU: mtu %d: larger than that of syncdev %s, %d", *c.MTU, next.link.Syncdev, mtu)
 	}
+	if c.Bulk {
+		if err := n.checkBulk(next); err != nil {
+			return fmt.Errorf("bulk: %w", err)
+		}
+	}
 	return next.link.Check()
+}
+
+// checkBulk refuses a request that would reach nobody, with what to do about it.
+func (n *Node) checkBulk(next settings) error {
+	switch {
+	case !next.engine.Up:
+		return errors.New("the interface is down (ifconfig pfsync0 up)")
+	case next.link.Syncdev == "":
+		return errors.New("no syncdev (ifconfig pfsync0 syncdev INTERFACE)")
+	case next.link != n.settings.link || !n.settings.engine.Up:
+		return nil // whether the link will be usable is not known yet
+	}
+	status, err := n.engine.Status()
+	if err == nil && !status.Link.Up {
+		err = fmt.Errorf("syncdev %s is not usable: %s (once it is, the peers are asked)", next.link.Syncdev, next.describe(status))
+	}
+	return err
 }
 
 // apply brings device, link and engine to n.settings. What is so already stays
 // untouched: setting the same again asks nobody for anything. n.mu is held.
 func (n *Node) apply() error {
+	key := n.settings.key.Secret()
+	if key != nil { // first: nothing is to be sent or taken without it
+		if err := n.engine.SetKey(key); err != nil {
+			return err
+		}
+	}
 	if err := n.link.Configure(n.settings.link); err != nil {
 		return err
 	}
@@ -113,5 +150,8 @@ func (n *Node) apply() error {
 			}
 		}
 	}
-	return n.engine.Configure(n.settings.engine)
+	if err := n.engine.Configure(n.settings.engine); err != nil || key != nil {
+		return err
+	}
+	return n.engine.SetKey(nil) // last, for the same reason
 }

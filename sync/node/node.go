@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/engine"
 	"github.com/pfsync-linux/pfsync/sync/link"
@@ -69,6 +70,7 @@ type Node struct {
 type settings struct {
 	engine engine.Settings
 	link   link.Config
+	key    ifconfig.Key
 }
 
 // New returns a node; Run starts it.

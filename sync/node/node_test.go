@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -15,6 +17,7 @@ import (
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/pfstate/memory"
 	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/sync/engine"
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/sync/node"
 	"github.com/pfsync-linux/pfsync/sync/wire"
@@ -36,8 +39,9 @@ type rig struct {
 	busy   bool              // pfsync0 belongs to another process
 }
 
-func start(t *testing.T) *rig {
-	log := slog.New(slog.DiscardHandler)
+func start(t *testing.T) *rig { return startLogging(t, slog.New(slog.DiscardHandler)) }
+
+func startLogging(t *testing.T, log *slog.Logger) *rig {
 	r := &rig{t: t, table: memory.New(memory.Config{Creator: 0xc0ffee01})}
 	r.Node = node.New(node.Config{
 		Identity: node.Identity{Creator: 0xc0ffee01}, Table: r.table, TableName: "memory", Log: log,
@@ -100,7 +104,7 @@ func TestPfsync0ExistsFromTheStart(t *testing.T) {
 	r := start(t)
 	want := &ifconfig.Interface{
 		Name: "pfsync0", Index: 1, MTU: 1500, Groups: []string{"carp", "pfsync"}, Status: "no syncdev",
-		PFSync: &ifconfig.PFSync{MaxUpd: 128, Creator: 0xc0ffee01},
+		PFSync: &ifconfig.PFSync{MaxUpd: 128, Creator: 0xc0ffee01, Key: ifconfig.KeyOff, Peers: []ifconfig.Peer{}},
 	}
 	if diff := cmp.Diff(want, r.pfsync0(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Error(diff)
@@ -114,6 +118,7 @@ func TestChangesAreApplied(t *testing.T) {
 	}
 	want := &ifconfig.PFSync{
 		Syncdev: "sis2", Syncpeer: netip.MustParseAddr("192.168.254.253"), MaxUpd: 64, Defer: true, Creator: 0xc0ffee01,
+		Key: ifconfig.KeyOff, Peers: []ifconfig.Peer{},
 	}
 	got := r.pfsync0()
 	if diff := cmp.Diff(want, got.PFSync, cmpopts.EquateComparable(netip.Addr{})); diff != "" || got.MTU != 1400 || got.Flags&ifconfig.FlagUp == 0 {
@@ -151,6 +156,106 @@ func TestRefusedChangesChangeNothing(t *testing.T) {
 			t.Errorf("%s changed %s", c.words, diff)
 		}
 	}
+}
+
+// A request that would reach nobody is refused, and says why; the same words are no error when the
+// link has still to come up.
+func TestBulkNeedsSomebodyToAsk(t *testing.T) {
+	r := start(t)
+	for _, c := range []struct{ words, want string }{
+		{"bulk", "pfsync0: bulk: the interface is down (ifconfig pfsync0 up)"},
+		{"up bulk", "pfsync0: bulk: no syncdev (ifconfig pfsync0 syncdev INTERFACE)"},
+		{"syncdev sis2 bulk", "pfsync0: bulk: the interface is down (ifconfig pfsync0 up)"},
+		{"up syncdev sis2 bulk", ""},
+		{"down bulk", "pfsync0: bulk: the interface is down (ifconfig pfsync0 up)"},
+	} {
+		err := r.ifconfig(c.words)
+		if (err == nil) != (c.want == "") || err != nil && err.Error() != c.want {
+			t.Errorf("%s: %v, want %q", c.words, err, c.want)
+		}
+	}
+	// sis2 exists as far as the checks of settings go; the link looks at the kernel's.
+	err := r.ifconfig("bulk")
+	if err == nil || !strings.HasPrefix(err.Error(), "pfsync0: bulk: syncdev sis2 is not usable: ") {
+		t.Errorf("bulk over a syncdev that is not there: %v", err)
+	}
+	if got := r.pfsync0(); got.Flags&ifconfig.FlagUp == 0 || got.PFSync.Syncdev != "sis2" {
+		t.Errorf("refusals left %+v %+v", got, got.PFSync)
+	}
+}
+
+// withKey is a change to the key of that digit alone, and of what the words say.
+func withKey(t *testing.T, words, digit string) ifconfig.Change {
+	t.Helper()
+	c, err := ifconfig.ParseWords("pfsync0", strings.Fields(words))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := ifconfig.ParseKey(strings.Repeat(digit, 64))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Key = &k
+	return c
+}
+
+func TestKeyStaysUntilItIsTakenAway(t *testing.T) {
+	var log journal
+	r := startLogging(t, slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	for _, step := range []struct {
+		change ifconfig.Change
+		err    string
+		want   ifconfig.KeyState
+		logged bool
+	}{
+		{withKey(t, "up syncdev sis2", "7"), "", ifconfig.KeyOn, true},
+		{withKey(t, "", "7"), "", ifconfig.KeyOn, false},
+		{withKey(t, "", "8"), "", ifconfig.KeyChanging, true},
+		{ifconfig.Change{Interface: "pfsync0", Up: new(false)}, "", ifconfig.KeyChanging, true},
+		{ifconfig.Change{Interface: "pfsync0", Up: new(true)}, "", ifconfig.KeyChanging, true},
+		{ifconfig.Change{Interface: "pfsync0", Key: new(ifconfig.Key), Syncdev: new("em9")}, "em9: no such interface", ifconfig.KeyChanging, false},
+		{ifconfig.Change{Interface: "pfsync0", Key: &ifconfig.Key{File: "/etc/k"}}, "pfsync0: key /etc/k: was not read", ifconfig.KeyChanging, false},
+		{ifconfig.Change{Interface: "pfsync0", Key: new(ifconfig.Key)}, "", ifconfig.KeyOff, true},
+		{ifconfig.Change{Interface: "pfsync0", Key: new(ifconfig.Key)}, "", ifconfig.KeyOff, false},
+		{withKey(t, "", "7"), "", ifconfig.KeyOn, true},
+		{ifconfig.Change{Interface: "pfsync0", Destroy: true}, "", "", false},
+		{ifconfig.Change{Interface: "pfsync0", Create: true}, "", ifconfig.KeyOff, false},
+	} {
+		before := log.count("pfsync0 configured")
+		err := r.Change(step.change)
+		if logged := log.count("pfsync0 configured") != before; logged != step.logged {
+			t.Errorf("%+v: logged %t, want %t", step.change, logged, step.logged)
+		}
+		if step.err == "" && err != nil || step.err != "" && (err == nil || !strings.Contains(err.Error(), step.err)) {
+			t.Errorf("%+v: %v, want %q", step.change, err, step.err)
+		}
+		i := r.pfsync0()
+		if (i == nil) != (step.want == "") || i != nil && i.PFSync.Key != step.want {
+			t.Errorf("after %+v: %+v, want key %q", step.change, i, step.want)
+		}
+	}
+	if log.count("7777")+log.count("8888") > 0 || log.count("key=on") == 0 {
+		t.Errorf("log %s", log.text.String())
+	}
+}
+
+// journal is a log that can be read while it is written.
+type journal struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(b)
+}
+
+// count tells how often what occurs.
+func (j *journal) count(what string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Count(j.text.String(), what)
 }
 
 // A syncdev that has gone meanwhile does not stand in the way of other settings.
@@ -258,8 +363,12 @@ func TestStateChangesAppearOnPfsync0(t *testing.T) {
 func TestStatusAndCounters(t *testing.T) {
 	r := start(t)
 	s, err := r.Status()
-	if want := (control.Status{Table: "memory", Creator: 0xc0ffee01, Bulk: "none"}); err != nil || s != want {
-		t.Errorf("status %+v, %v; want %+v", s, err, want)
+	want := control.Status{Table: "memory", Creator: 0xc0ffee01, Bulk: "none", Peers: []ifconfig.Peer{}}
+	if diff := cmp.Diff(want, s); err != nil || diff != "" {
+		t.Errorf("status: %v, -want +got:\n%s", err, diff)
+	}
+	if peers, err := r.Peers(); err != nil || peers == nil || len(peers) != 0 {
+		t.Errorf("peers %#v, %v; want none, not nil", peers, err)
 	}
 	all, err := r.Counters()
 	if err != nil {
@@ -274,5 +383,24 @@ func TestStatusAndCounters(t *testing.T) {
 	}
 	if all[0].Name != "ipackets" || !seen["tun_written"] {
 		t.Errorf("counters %v", all)
+	}
+}
+
+// What the engine knows of the peers is all shown, in an order that stays, each kind as one word.
+func TestPeersAreShown(t *testing.T) {
+	linux, bsd, old := netip.MustParseAddr("192.168.254.9"), netip.MustParseAddr("192.168.254.10"), netip.MustParseAddr("fe80::1%sis2")
+	got := node.ShownPeers([]engine.PeerStatus{
+		{Addr: old, Kind: "version 5", State: "up", Sync: "unknown", Problems: []string{"speaks version 5"}},
+		{Addr: bsd, Kind: "openbsd", State: "stale", Age: 12 * time.Second, Sync: "unknown"},
+		{Addr: linux, Creator: 0x0b5b3f2a, Kind: "linux", State: "up", Age: 400 * time.Millisecond, States: 1200, Sync: "yes"},
+	})
+	want := []ifconfig.Peer{
+		{Addr: linux, Creator: 0x0b5b3f2a, Kind: "linux", State: "up", Age: ifconfig.Seconds(400 * time.Millisecond), States: 1200,
+			Sync: "yes", Problems: []string{}},
+		{Addr: bsd, Kind: "openbsd", State: "stale", Age: ifconfig.Seconds(12 * time.Second), Sync: "unknown", Problems: []string{}},
+		{Addr: old, Kind: "version-5", State: "up", Sync: "unknown", Problems: []string{"speaks version 5"}},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }

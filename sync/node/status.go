@@ -1,6 +1,9 @@
 package node
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
@@ -10,6 +13,10 @@ import (
 // Interfaces shows pfsync0, if it exists. It is the control.Node's.
 func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 	status, err := n.engine.Status()
+	if err != nil {
+		return nil, err
+	}
+	changing, err := n.engine.KeyChanging()
 	if err != nil {
 		return nil, err
 	}
@@ -26,6 +33,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 		PFSync: &ifconfig.PFSync{
 			Syncdev: n.settings.link.Syncdev, Syncpeer: n.settings.link.Syncpeer,
 			MaxUpd: e.MaxUpd, Defer: e.Defer, SyncOK: status.SyncOK, Creator: n.cfg.Identity.Creator,
+			Key: n.settings.keyState(changing), Peers: shownPeers(status.PeerList),
 		},
 	}
 	if device.Up {
@@ -65,6 +73,42 @@ func (s settings) describe(e engine.Status) string {
 	return "bulk"
 }
 
+// Peers returns the other firewalls. It is the control.Node's.
+func (n *Node) Peers() ([]ifconfig.Peer, error) {
+	s, err := n.engine.Status()
+	if err != nil {
+		return nil, err
+	}
+	return shownPeers(s.PeerList), nil
+}
+
+// shownPeers is the engine's list as operators see it: in the order of the addresses, which is
+// the same each time, and never nil.
+func shownPeers(list []engine.PeerStatus) []ifconfig.Peer {
+	shown := make([]ifconfig.Peer, 0, len(list))
+	for _, p := range list {
+		shown = append(shown, ifconfig.Peer{
+			Addr: p.Addr, Creator: ifconfig.CreatorID(p.Creator),
+			Kind:  strings.ReplaceAll(p.Kind, " ", "-"), // one word for those who cut lines at blanks
+			State: p.State, Age: ifconfig.Seconds(p.Age), States: p.States, Sync: p.Sync,
+			Problems: append([]string{}, p.Problems...),
+		})
+	}
+	slices.SortFunc(shown, func(a, b ifconfig.Peer) int { return a.Addr.Compare(b.Addr) })
+	return shown
+}
+
+// keyState is what is shown of the key.
+func (s settings) keyState(changing bool) ifconfig.KeyState {
+	switch {
+	case s.key.Secret() == nil:
+		return ifconfig.KeyOff
+	case changing:
+		return ifconfig.KeyChanging
+	}
+	return ifconfig.KeyOn
+}
+
 // Counters returns the counters of all parts, pf's first. It is the control.Node's.
 func (n *Node) Counters() ([]pfstate.Counter, error) {
 	all, err := n.engine.Counters()
@@ -101,5 +145,6 @@ func (n *Node) Status() (control.Status, error) {
 	return control.Status{
 		Table: n.cfg.TableName, Creator: n.cfg.Identity.Creator, Bulk: s.Bulk,
 		States: control.States{Local: s.Local, Imported: s.Imported},
+		Peers:  shownPeers(s.PeerList),
 	}, nil
 }

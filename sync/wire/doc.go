@@ -62,7 +62,10 @@
 // Whoever sends INS, UPD or UPD_C of a state answers for that state from then on,
 // until another sends one: it is the state's owner. The exception are packets with
 // FlagAnswer: their states are told on request, or in a bulk update, by one who
-// only knows them.
+// only knows them; DEL_C in them says that a state which was asked for is not known.
+// With FlagHeir the sender answers for the states because their owner is gone, and
+// has seen no traffic of them: an owner who is there after all says so, and has
+// them back; the creator, if it has ended them meanwhile, deletes them.
 //
 // A sender sets the bytes shown as 0, and flags that are not defined, to zero; a
 // receiver looks at neither.

@@ -3,6 +3,7 @@
 package clitest
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/sync/control/controltest"
 	"github.com/pfsync-linux/pfsync/test/lab/labtest"
@@ -23,6 +25,8 @@ import (
 //	daemon         start a pfsyncd made of memory
 //	daemon-late    the same, a moment later
 //	daemon-hangs   start one that listens and answers nothing
+//	daemon-hears F make these the daemon's peers: JSON as of /v1/peers
+//	daemon-set W.. set its pfsync0 as ifconfig would
 //	daemon-shows   print what it has of pfsync0, and how often it was changed
 //	fw PROG...     run a program in the namespace
 //	owner UID F    give a file to a user
@@ -74,6 +78,16 @@ func commands(t *testing.T) map[string]func(ts *testscript.TestScript, neg bool,
 			var l net.Listener
 			ts.Check(ns.Do(func() (err error) { l, err = control.Listen(); return err }))
 			ts.Defer(func() { l.Close() })
+		},
+		"daemon-hears": func(ts *testscript.TestScript, _ bool, args []string) {
+			var peers []ifconfig.Peer
+			ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &peers))
+			node.Hear(peers...)
+		},
+		"daemon-set": func(ts *testscript.TestScript, _ bool, args []string) {
+			c, err := ifconfig.ParseWords("pfsync0", args)
+			ts.Check(err)
+			ts.Check(node.Change(c))
 		},
 		"daemon-shows": func(ts *testscript.TestScript, _ bool, _ []string) {
 			list, err := node.Interfaces()

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,16 +23,22 @@ type daemon struct {
 // StartDaemon starts pfsyncd in the firewall, with its own state directory, and
 // returns at once. Its log is appended to what Log returns.
 func (f *Firewall) StartDaemon(args ...string) error {
+	args = append([]string{"--state-dir", f.StateDir(), "--log-level", "info"}, args...)
+	return f.StartOther(exec.Command(f.Program("pfsyncd"), args...))
+}
+
+// StartOther starts another daemon in place of pfsyncd; StopDaemon, KillDaemon, Running
+// and Log are its then. It must stay in the foreground.
+func (f *Firewall) StartOther(cmd *exec.Cmd) error {
 	if f.Running() {
-		return fmt.Errorf("%s: pfsyncd runs already", f.Name)
+		return fmt.Errorf("%s: %s runs already", f.Name, f.daemon.name())
 	}
 	log, err := os.OpenFile(f.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	args = append([]string{"--state-dir", f.StateDir(), "--log-level", "info"}, args...)
-	d := &daemon{cmd: exec.Command(f.Program("pfsyncd"), args...), done: make(chan struct{})}
+	d := &daemon{cmd: cmd, done: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	if err := f.Start(d.cmd); err != nil {
 		return fmt.Errorf("%s: %w", f.Name, err)
@@ -43,6 +50,8 @@ func (f *Firewall) StartDaemon(args ...string) error {
 	f.daemon = d
 	return nil
 }
+
+func (d *daemon) name() string { return filepath.Base(d.cmd.Path) }
 
 // Program is the path of one of our programs.
 func (f *Firewall) Program(name string) string { return filepath.Join(f.bin, name) }
@@ -94,11 +103,11 @@ func (f *Firewall) StopDaemon(ctx context.Context) error {
 	select {
 	case <-f.daemon.done:
 		if f.daemon.err != nil {
-			return fmt.Errorf("%s: pfsyncd: %w; its log: %s", f.Name, f.daemon.err, f.logTail())
+			return fmt.Errorf("%s: %s: %w; its log: %s", f.Name, f.daemon.name(), f.daemon.err, f.logTail())
 		}
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%s: pfsyncd does not stop: %w", f.Name, context.Cause(ctx))
+		return fmt.Errorf("%s: %s does not stop: %w", f.Name, f.daemon.name(), context.Cause(ctx))
 	}
 }
 
@@ -107,7 +116,7 @@ func (f *Firewall) signal(s syscall.Signal) error {
 		return fmt.Errorf("%s: pfsyncd was not started", f.Name)
 	}
 	if err := f.daemon.cmd.Process.Signal(s); err != nil {
-		return fmt.Errorf("%s: pfsyncd: %w; its log: %s", f.Name, err, f.logTail())
+		return fmt.Errorf("%s: %s: %w; its log: %s", f.Name, f.daemon.name(), err, f.logTail())
 	}
 	return nil
 }
@@ -122,6 +131,28 @@ func (f *Firewall) WaitReady(ctx context.Context) error {
 // Ifconfig runs our ifconfig in the firewall and returns what it printed.
 func (f *Firewall) Ifconfig(ctx context.Context, args ...string) (string, error) {
 	return f.Run(ctx, f.Program("ifconfig"), args...)
+}
+
+// Counters returns what the firewall's pfsyncd has counted since its start, by name.
+func (f *Firewall) Counters(ctx context.Context) (map[string]uint64, error) {
+	out, err := f.Output(ctx, f.Program("pfsyncctl"), "stats", "-a", "--json")
+	if err != nil {
+		return nil, err
+	}
+	var stats struct {
+		Counters []struct {
+			Name  string
+			Value uint64
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &stats); err != nil {
+		return nil, fmt.Errorf("%s: pfsyncctl stats: %w", f.Name, err)
+	}
+	counters := make(map[string]uint64, len(stats.Counters))
+	for _, c := range stats.Counters {
+		counters[c.Name] = c.Value
+	}
+	return counters, nil
 }
 
 // Netstart writes hostname.if lines for an interface and runs our netstart on them.

@@ -41,6 +41,7 @@ type Entry struct {
 	Flow
 	Timeout time.Duration // seconds left
 	ID      uint32
+	Status  uint32 // the kernel's bits; 0 from Entries
 }
 
 // Entries returns the firewall's conntrack table, IPv4 and IPv6, in the kernel's order.

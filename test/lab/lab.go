@@ -19,6 +19,9 @@ import (
 type Config struct {
 	Prefix string // of its namespaces' names: PREFIX-PID-fwA; at most a few letters
 	Bin    string // the folder with pfsyncd, ifconfig, ...; "" for a lab without daemons
+
+	Cable bool   // put a Cable between the two sis2, to be disturbed
+	Seed  uint64 // of the Cable's dice
 }
 
 // Lab is two firewalls between a client and a server:
@@ -34,10 +37,12 @@ type Config struct {
 type Lab struct {
 	Client, Server *NS
 	A, B           *Firewall
+	Cable          *Cable // between the two sis2; nil unless Config asked for it
 	Dir            string // state and logs of the daemons; Close removes it
 
-	prefix          string
-	inside, outside *NS
+	config                Config
+	prefix                string
+	inside, outside, sync *NS // sync is the Cable's
 }
 
 // New builds a lab. Close removes it; after an error nothing is left.
@@ -50,7 +55,7 @@ func New(ctx context.Context, c Config) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{Dir: dir, prefix: prefix}
+	l := &Lab{Dir: dir, config: c, prefix: prefix}
 	l.A = &Firewall{port: "fwA", lab: l, bin: c.Bin, dir: filepath.Join(dir, "fwA")}
 	l.B = &Firewall{port: "fwB", lab: l, bin: c.Bin, dir: filepath.Join(dir, "fwB")}
 	if err := l.start(ctx); err != nil {
@@ -87,7 +92,11 @@ func (l *Lab) Close() error {
 			errs = append(errs, f.KillDaemon())
 		}
 	}
-	for _, n := range []**NS{&l.Client, &l.Server, &l.inside, &l.outside, &l.A.NS, &l.B.NS} {
+	if l.Cable != nil {
+		l.Cable.close()
+		l.Cable = nil
+	}
+	for _, n := range []**NS{&l.Client, &l.Server, &l.inside, &l.outside, &l.sync, &l.A.NS, &l.B.NS} {
 		if *n != nil {
 			errs = append(errs, (*n).Close())
 			*n = nil

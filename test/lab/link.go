@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 )
@@ -125,4 +126,31 @@ func (n *NS) defaultRoutes(gateways ...string) error {
 		}
 		return nil
 	})
+}
+
+// sent is what the namespace has sent by a link.
+func (n *NS) sent(link string) (w Wire, err error) {
+	err = n.withLink(link, func(_ *netlink.Handle, l netlink.Link) error {
+		if s := l.Attrs().Statistics; s != nil {
+			w = Wire{Frames: s.TxPackets, Bytes: s.TxBytes}
+		}
+		return nil
+	})
+	return w, err
+}
+
+// Addr is the first IPv4 address of a link.
+func (n *NS) Addr(link string) (addr netip.Addr, err error) {
+	err = n.withLink(link, func(h *netlink.Handle, l netlink.Link) error {
+		have, err := h.AddrList(l, netlink.FAMILY_V4)
+		if err != nil {
+			return err
+		}
+		if len(have) == 0 {
+			return errors.New("no IPv4 address")
+		}
+		addr, _ = netip.AddrFromSlice(have[0].IP.To4())
+		return nil
+	})
+	return addr, err
 }

@@ -14,19 +14,22 @@ import (
 type Program struct {
 	Name    string   // looked for in PATH; a file when it is an absolute path
 	Package string   // Debian's package
-	For     []string // of make's targets: demo, test, bench
+	For     []string // of make's targets: demo, test, bench, soak, and soak-conntrackd
 }
 
 // Programs is the one list of what demo, tests and benchmarks need beside Go.
 // `go run ./test/lab/programs -install TARGET` installs from it.
 func Programs() []Program {
 	return []Program{
-		{"ip", "iproute2", []string{"demo", "test", "bench"}},
-		{"nft", "nftables", []string{"demo", "test", "bench"}},
-		{"conntrack", "conntrack", []string{"demo", "test", "bench"}},
+		{"ip", "iproute2", []string{"demo", "test", "bench", "soak"}},
+		{"nft", "nftables", []string{"demo", "test", "bench", "soak"}},
+		{"conntrack", "conntrack", []string{"demo", "test", "bench", "soak"}},
+		{"conntrackd", "conntrackd", []string{"soak-conntrackd"}},
 		{"tcpdump", "tcpdump", []string{"demo", "test"}},
 		{"mandoc", "mandoc", []string{"test"}},
-		{"/etc/protocols", "netbase", []string{"test"}}, // nft and conntrack know protocols by name
+		{"strace", "strace", []string{"test"}},
+		{"systemd-analyze", "systemd", []string{"test"}}, // reads the unit file; systemd need not run
+		{"/etc/protocols", "netbase", []string{"test"}},  // nft and conntrack know protocols by name
 		// The race detector is linked by a C compiler.
 		{"gcc", "gcc", []string{"test"}},
 		{"/usr/include/stdlib.h", "libc6-dev", []string{"test"}},

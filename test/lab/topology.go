@@ -56,7 +56,7 @@ func (l *Lab) build() error {
 		l.outside.addSwitch(),
 		l.inside.plug("client", l.Client, "eth0"),
 		l.outside.plug("server", l.Server, "eth0"),
-		connect(l.A.NS, Sync, l.B.NS, Sync),
+		l.connectSync(),
 	); err != nil {
 		return err
 	}
@@ -69,6 +69,27 @@ func (l *Lab) build() error {
 		}
 	}
 	return l.address()
+}
+
+// connectSync joins the two sis2, directly or by a Cable.
+func (l *Lab) connectSync() error {
+	if !l.config.Cable {
+		return connect(l.A.NS, Sync, l.B.NS, Sync)
+	}
+	var err error
+	if l.sync, err = NewNS(l.prefix + "-sync"); err != nil {
+		return err
+	}
+	err = errors.Join(
+		l.sync.Sysctl("net/ipv6/conf/default/disable_ipv6", "1"), // its ports are to say nothing themselves
+		connect(l.A.NS, Sync, l.sync, l.A.port),
+		connect(l.B.NS, Sync, l.sync, l.B.port),
+	)
+	if err != nil {
+		return err
+	}
+	l.Cable, err = newCable(l.sync, l.config.Seed, l.A.port, l.B.port)
+	return err
 }
 
 func (l *Lab) address() error {

@@ -21,6 +21,7 @@ type Node struct {
 	mu      sync.Mutex
 	pfsync0 *ifconfig.Interface // nil: destroyed
 	changes []ifconfig.Change
+	peers   []ifconfig.Peer
 }
 
 // NewNode returns a node as it is after the daemon's start.
@@ -29,6 +30,13 @@ func NewNode() *Node { return &Node{pfsync0: fresh()} }
 func fresh() *ifconfig.Interface {
 	return &ifconfig.Interface{Name: "pfsync0", Index: 9, MTU: 1500, Groups: []string{"carp", "pfsync"}, Status: "no syncdev",
 		PFSync: &ifconfig.PFSync{MaxUpd: 128, Creator: 0x1a2b3c4d}}
+}
+
+// Hear makes these the peers that the node shows, whether it is up or not.
+func (n *Node) Hear(peers ...ifconfig.Peer) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.peers = peers
 }
 
 // Changes lists what was asked for so far, refusals included.
@@ -53,6 +61,8 @@ func (n *Node) Change(c ifconfig.Change) error {
 		return errors.New("pfsync0: SIOCIFCREATE: File exists")
 	case c.Destroy && n.pfsync0 == nil:
 		return fmt.Errorf("pfsync0: %w", ifconfig.ErrNoInterface)
+	case c.Bulk && c.Up == nil && (n.pfsync0 == nil || n.pfsync0.Flags&ifconfig.FlagUp == 0):
+		return errors.New("pfsync0: bulk: the interface is down (ifconfig pfsync0 up)")
 	case c.Destroy:
 		n.pfsync0 = nil
 		return nil
@@ -76,6 +86,12 @@ func (n *Node) apply(c ifconfig.Change) {
 	}
 	if c.Defer != nil {
 		p.Defer = *c.Defer
+	}
+	if c.Key != nil {
+		p.Key = ifconfig.KeyOn
+		if c.Key.Secret() == nil {
+			p.Key = ifconfig.KeyOff
+		}
 	}
 	if c.MTU != nil {
 		i.MTU = *c.MTU
@@ -108,6 +124,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 	}
 	i := *n.pfsync0
 	p := *i.PFSync
+	p.Peers = append([]ifconfig.Peer{}, n.peers...)
 	i.PFSync = &p
 	return []ifconfig.Interface{i}, nil
 }
@@ -117,7 +134,17 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 	return []pfstate.Counter{{Name: "ipackets", Help: "packets received (IPv4)", Value: 812}}, nil
 }
 
+// Peers implements control.Node.
+func (n *Node) Peers() ([]ifconfig.Peer, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]ifconfig.Peer{}, n.peers...), nil
+}
+
 // Status implements control.Node.
 func (n *Node) Status() (control.Status, error) {
-	return control.Status{Table: "memory", Creator: 0x1a2b3c4d, States: control.States{Local: 3, Imported: 4}, Bulk: "done"}, nil
+	peers, err := n.Peers()
+	return control.Status{
+		Table: "memory", Creator: 0x1a2b3c4d, States: control.States{Local: 3, Imported: 4}, Bulk: "done", Peers: peers,
+	}, err
 }

@@ -114,6 +114,17 @@ func (p *Port) SetUp(up bool) {
 	})
 }
 
+// Replug publishes the status once more, for one who has just begun to read it.
+func (p *Port) Replug() {
+	p.hub.mu.Lock()
+	defer p.hub.mu.Unlock()
+	select {
+	case <-p.statuses:
+	default:
+	}
+	p.statuses <- p.status
+}
+
 // SetMTU changes the MTU, in bytes.
 func (p *Port) SetMTU(mtu int) { p.change(func(s *link.Status) { s.MTU = mtu }) }
 

@@ -58,7 +58,10 @@ func (p *Printer) trailer(t wire.Trailer, bare bool) {
 		if t.Flags&wire.FlagAnswer != 0 {
 			text += " answer"
 		}
-		if other := t.Flags &^ wire.FlagAnswer; other != 0 {
+		if t.Flags&wire.FlagHeir != 0 {
+			text += " heir"
+		}
+		if other := t.Flags &^ (wire.FlagAnswer | wire.FlagHeir); other != 0 {
 			text += fmt.Sprintf(" flags 0x%02x", uint8(other))
 		}
 		if names != nil {

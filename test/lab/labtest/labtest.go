@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,16 @@ func NewLab(ctx context.Context, tb testing.TB, c lab.Config) *lab.Lab {
 		}
 	})
 	return l
+}
+
+// Build builds our programs into dir, with the race detector if the test has it.
+func Build(dir string) error {
+	args := append([]string{"build", "-buildvcs=false", "-o", dir + "/"}, raceFlags()...)
+	build := exec.Command("go", append(args, "github.com/pfsync-linux/pfsync/cmd/...")...)
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build cmd/...: %w: %s", err, out)
+	}
+	return nil
 }
 
 // Run runs a command line, its words separated by spaces, in ns and returns what it

@@ -9,8 +9,10 @@ import (
 
 // flow is the record of one flow, kept by the goroutines that move its data.
 type flow struct {
-	kind Kind
-	id   uint32
+	kind  Kind
+	id    uint32
+	size  int           // of a message of TCP, in bytes
+	every time.Duration // the pause behind each
 
 	mu    sync.Mutex
 	last  time.Time // of the last progress; zero before the first

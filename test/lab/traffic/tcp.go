@@ -5,15 +5,18 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 )
 
-// Message lengths of a TCP flow. Bulk needs many segments and a window of its own:
+// Message lengths of a TCP flow, in bytes. Bulk needs many segments and a window of its own:
 // a firewall that judges windows by stale memory kills such a flow first.
 const (
 	smallLen  = 512
 	bulkLen   = 128 << 10
 	bulkEvery = 20
+
+	MaxMessage = 1 << 20
 )
 
 // serveEcho listens at a TCP port of the namespace that it is called in. It reads a
@@ -32,7 +35,7 @@ func (t *Traffic) serveEcho(port int) error {
 			}
 			t.keep(c)
 			t.wg.Go(func() {
-				defer c.Close()
+				defer t.release(c)
 				echo(c)
 			})
 		}
@@ -42,19 +45,20 @@ func (t *Traffic) serveEcho(port int) error {
 
 // echo answers until the connection ends; how it ended is seen at the other end.
 func echo(c net.Conn) {
-	b := make([]byte, bulkLen)
+	b := make([]byte, smallLen)
 	for {
 		if _, err := io.ReadFull(c, b[:headerLen]); err != nil {
 			return
 		}
 		n := int(binary.BigEndian.Uint32(b))
-		if n < headerLen || n > len(b) {
+		if n < headerLen || n > MaxMessage {
 			return
 		}
-		if _, err := io.ReadFull(c, b[headerLen:n]); err != nil {
+		b = slices.Grow(b[:headerLen], n-headerLen)[:n]
+		if _, err := io.ReadFull(c, b[headerLen:]); err != nil {
 			return
 		}
-		if _, err := c.Write(b[:n]); err != nil {
+		if _, err := c.Write(b); err != nil {
 			return
 		}
 	}
@@ -69,7 +73,7 @@ func (t *Traffic) startTCP(f *flow, addr string, port int) error {
 	}
 	t.keep(c)
 	t.wg.Go(func() {
-		defer c.Close()
+		defer t.release(c)
 		if err := t.converse(f, c); err != nil {
 			t.failUnlessStopped(f, err)
 		}
@@ -79,11 +83,7 @@ func (t *Traffic) startTCP(f *flow, addr string, port int) error {
 
 // converse sends message after message and checks each answer.
 func (t *Traffic) converse(f *flow, c net.Conn) error {
-	size, every := smallLen, interval
-	if f.id%bulkEvery == bulkEvery-1 {
-		size, every = bulkLen, bulkInterval
-	}
-	sent, got := make([]byte, size), make([]byte, size)
+	sent, got := make([]byte, f.size), make([]byte, f.size)
 	for n := uint64(0); ; n++ {
 		fill(sent, f.id, n)
 		if _, err := c.Write(sent); err != nil {
@@ -96,7 +96,7 @@ func (t *Traffic) converse(f *flow, c net.Conn) error {
 			return err
 		}
 		f.progressed()
-		if !t.pause(every) {
+		if !t.pause(f.every) {
 			return nil
 		}
 	}

@@ -58,15 +58,15 @@ type Traffic struct {
 	pings          *pings // nil before the first ICMP flow
 
 	mu      sync.Mutex
-	closers []io.Closer
+	closers map[io.Closer]struct{} // of open sockets
 }
 
 // New starts the servers of all kinds and no flow yet. Stop or Close ends it.
 func New(l *lab.Lab) (*Traffic, error) {
-	t := &Traffic{client: l.Client, server: l.Server, began: time.Now()}
+	t := &Traffic{client: l.Client, server: l.Server, began: time.Now(), closers: map[io.Closer]struct{}{}}
 	t.ctx, t.stop = context.WithCancel(context.Background())
 	err := errors.Join(
-		t.server.Do(func() error { return errors.Join(t.serveEcho(echoPort), t.serveStreams()) }),
+		t.server.Do(func() error { return errors.Join(t.serveEcho(echoPort), t.serveDatagrams(), t.serveStreams()) }),
 		t.client.Do(func() error { return t.serveEcho(lab.InsidePort) }),
 	)
 	if err != nil {
@@ -91,9 +91,27 @@ func (t *Traffic) Add(kind Kind, n int) error {
 	}
 	return from.Do(func() error {
 		for range n {
-			f := &flow{kind: kind, id: uint32(len(t.flows))}
+			f := &flow{kind: kind, id: uint32(len(t.flows)), size: smallLen, every: interval}
+			if f.id%bulkEvery == bulkEvery-1 {
+				f.size, f.every = bulkLen, bulkInterval
+			}
 			if err := start(f); err != nil {
 				return fmt.Errorf("%v %d: %w", kind, f.id, err)
+			}
+			t.flows = append(t.flows, f)
+		}
+		return nil
+	})
+}
+
+// AddBulk starts n more TCP flows of messages of size bytes, at most MaxMessage, one
+// after the other without a pause.
+func (t *Traffic) AddBulk(n, size int) error {
+	return t.client.Do(func() error {
+		for range n {
+			f := &flow{kind: TCP, id: uint32(len(t.flows)), size: size}
+			if err := t.startTCP(f, lab.ServerAddr, echoPort); err != nil {
+				return fmt.Errorf("bulk %d: %w", f.id, err)
 			}
 			t.flows = append(t.flows, f)
 		}
@@ -133,22 +151,33 @@ func (t *Traffic) keep(c io.Closer) {
 		c.Close()
 		return
 	}
-	t.closers = append(t.closers, c)
+	t.closers[c] = struct{}{}
+}
+
+// release closes a socket that was kept.
+func (t *Traffic) release(c io.Closer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.closers, c)
+	c.Close()
 }
 
 func (t *Traffic) close() {
 	t.mu.Lock()
 	t.stop()
-	for _, c := range t.closers {
+	for c := range t.closers {
 		c.Close()
 	}
-	t.closers = nil
+	clear(t.closers)
 	t.mu.Unlock()
 	t.wg.Wait()
 }
 
 // pause waits for d; it is false when the flows have been stopped.
 func (t *Traffic) pause(d time.Duration) bool {
+	if d == 0 {
+		return t.ctx.Err() == nil
+	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

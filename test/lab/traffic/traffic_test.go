@@ -2,6 +2,7 @@ package traffic_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -72,5 +73,58 @@ func TestNoneSurvivesWithoutAFirewall(t *testing.T) {
 		if r.Survived != 0 || r.Beyond < traffic.Dead {
 			t.Errorf("%v: %d of %d survived, silent for %v", r.Kind, r.Survived, r.Flows, r.Beyond)
 		}
+	}
+}
+
+func TestChurnComesAndGoes(t *testing.T) {
+	_, flows, ctx := start(t)
+	churn, err := flows.StartChurn(100, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = lab.Eventually(ctx, "two hundred flows", func() error {
+		if r := churn.Report(); r.Ended < 200 {
+			return fmt.Errorf("%+v", r)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if r := churn.Stop(); r.Failed > 0 || r.Begun != r.Ended {
+		t.Errorf("%+v", r)
+	}
+}
+
+// Churn must see that nothing passes.
+func TestChurnFailsWithoutAFirewall(t *testing.T) {
+	l, flows, ctx := start(t)
+	if err := l.Cut(l.A); err != nil {
+		t.Fatal(err)
+	}
+	churn, err := flows.StartChurn(100, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = lab.Eventually(ctx, "a failure", func() error {
+		if r := churn.Report(); r.Failed == 0 {
+			return fmt.Errorf("%+v", r)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	churn.Stop()
+}
+
+func TestBulkIsWhole(t *testing.T) {
+	_, flows, ctx := start(t)
+	if err := flows.AddBulk(2, traffic.MaxMessage); err != nil {
+		t.Fatal(err)
+	}
+	flowing(ctx, t, flows)
+	if rows := flows.Stop(traffic.Window{}); !traffic.All(rows) || rows[0].Flows != 5 {
+		t.Errorf("%+v", rows)
 	}
 }

@@ -38,6 +38,26 @@ func (t *Traffic) serveStreams() error {
 	return nil
 }
 
+// serveDatagrams echoes datagrams at echoPort of the namespace that it is called in.
+func (t *Traffic) serveDatagrams() error {
+	c, err := net.ListenUDP("udp", &net.UDPAddr{Port: echoPort})
+	if err != nil {
+		return err
+	}
+	t.keep(c)
+	t.wg.Go(func() {
+		b := make([]byte, 1500)
+		for {
+			n, from, err := c.ReadFromUDPAddrPort(b)
+			if err != nil {
+				return
+			}
+			c.WriteToUDPAddrPort(b[:n], from) // lost, if it cannot be sent
+		}
+	})
+	return nil
+}
+
 func (t *Traffic) stream(c *net.UDPConn, to netip.AddrPort, id uint32) {
 	b := make([]byte, datagramLen)
 	for n := uint64(1); ; n++ {
@@ -63,7 +83,7 @@ func (t *Traffic) startUDP(f *flow) error {
 		return err
 	}
 	t.wg.Go(func() {
-		defer c.Close()
+		defer t.release(c)
 		t.failUnlessStopped(f, listen(f, c))
 	})
 	return nil

@@ -1,6 +1,6 @@
 //go:build race
 
-package e2e_test
+package labtest
 
 // raceFlags builds the programs as this test was built: with the race detector.
-var raceFlags = []string{"-race"}
+func raceFlags() []string { return []string{"-race"} }

@@ -1,0 +1,63 @@
+package control
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pfsync-linux/pfsync/ifconfig"
+)
+
+// request is a Change as /v1/change takes it: with the key, which an ifconfig.Change
+// does not give away. This is the only place where a key is written down; only root's
+// requests get as far as being read, and only root listens (checkServer).
+type request struct {
+	ifconfig.Change
+	Key *string `json:"key,omitempty"` // 64 hexadecimal digits; "": -key
+}
+
+func encodeChange(c ifconfig.Change) ([]byte, error) {
+	r := request{Change: c}
+	if k := c.Key; k != nil {
+		if k.Unread() {
+			return nil, fmt.Errorf("key %v: was not read", k)
+		}
+		r.Key = new(hex.EncodeToString(k.Secret()))
+	}
+	return json.Marshal(r)
+}
+
+// decodeChange reads a Change as sent to /v1/change. A field that is not known is refused: the
+// whole change could not be applied.
+func decodeChange(body []byte) (ifconfig.Change, error) {
+	var r request
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&r); err != nil {
+		return r.Change, fmt.Errorf("change: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return r.Change, errors.New("change: more than one object")
+	}
+	c := r.Change
+	if r.Key != nil {
+		c.Key = new(ifconfig.Key)
+		if *r.Key != "" {
+			k, err := ifconfig.ParseKey(*r.Key)
+			if err != nil {
+				return c, fmt.Errorf("key: %w", err)
+			}
+			c.Key = &k
+		}
+	}
+	if err := c.Validate(); err != nil {
+		return c, err
+	}
+	if c.Interface != "pfsync0" {
+		return c, fmt.Errorf("%s: not an interface of pfsyncd", c.Interface)
+	}
+	return c, nil
+}
