@@ -78,10 +78,11 @@ soak: root need-soak $(patsubst %,need-soak-%,$(filter-out pfsyncd,$(SOAK_PEER))
 SBINDIR := $(DESTDIR)$(PREFIX)/sbin
 BSDDIR := $(DESTDIR)$(PREFIX)/libexec/pfsync/bsd
 UNITDIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
+PLUGINDIR := $(DESTDIR)$(PREFIX)/lib/wireshark/plugins
 
 # In BSDDIR they have their BSD names, for those who put it first in PATH.
 install: build
-	install -d '$(SBINDIR)' '$(BSDDIR)' '$(UNITDIR)'
+	install -d '$(SBINDIR)' '$(BSDDIR)' '$(UNITDIR)' '$(PLUGINDIR)'
 	for p in $(filter-out $(PREFIXED),$(PROGRAMS)); do install -m 755 bin/$$p '$(SBINDIR)/'$$p || exit 1; done
 	for p in $(PREFIXED); do \
 		install -m 755 bin/$$p '$(SBINDIR)/pf'$$p && \
@@ -95,6 +96,7 @@ install: build
 	done
 	sed 's|^ExecStart=|&$(PREFIX)/sbin/|' share/systemd/pfsyncd.service > '$(UNITDIR)/pfsyncd.service'
 	chmod 644 '$(UNITDIR)/pfsyncd.service'
+	install -m 644 share/wireshark/pfsync.lua '$(PLUGINDIR)/'
 
 clean:
 	rm -rf bin $(TOOLS)
