@@ -100,7 +100,7 @@ func runExample(t *testing.T, n *lab.NS, home, command string, live bool, want *
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", command)
 	cmd.Dir = home
-	cmd.Env = append(os.Environ(), "TZ=UTC", "HOME="+home, "PATH="+home+"/bin:"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "TZ=UTC", "GORACE=atexit_sleep_ms=0", "HOME="+home, "PATH="+home+"/bin:"+os.Getenv("PATH"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	var stdout, stderr output

@@ -41,7 +41,7 @@ func start(t *testing.T, n *lab.NS, args ...string) *program {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second) // a hanging test fails
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "TZ=UTC")
+	cmd.Env = append(os.Environ(), "TZ=UTC", "GORACE=atexit_sleep_ms=0")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
