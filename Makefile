@@ -80,10 +80,11 @@ BSDDIR := $(DESTDIR)$(PREFIX)/libexec/pfsync/bsd
 UNITDIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
 # systemd reads these below /usr and /usr/local.
 LIBDIR := $(DESTDIR)$(PREFIX)/lib
+PLUGINDIR := $(DESTDIR)$(PREFIX)/lib/wireshark/plugins
 
 # In BSDDIR they have their BSD names, for those who put it first in PATH.
 install: build
-	install -d '$(SBINDIR)' '$(BSDDIR)' '$(UNITDIR)'
+	install -d '$(SBINDIR)' '$(BSDDIR)' '$(UNITDIR)' '$(PLUGINDIR)'
 	for p in $(filter-out $(PREFIXED),$(PROGRAMS)); do install -m 755 bin/$$p '$(SBINDIR)/'$$p || exit 1; done
 	for p in $(PREFIXED); do \
 		install -m 755 bin/$$p '$(SBINDIR)/pf'$$p && \
@@ -100,6 +101,7 @@ install: build
 	for d in sysctl.d modules-load.d; do \
 		install -d '$(LIBDIR)/'$$d && install -m 644 share/$$d/*.conf '$(LIBDIR)/'$$d || exit 1; \
 	done
+	install -m 644 share/wireshark/pfsync.lua '$(PLUGINDIR)/'
 
 clean:
 	rm -rf bin $(TOOLS)
