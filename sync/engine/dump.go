@@ -126,7 +126,7 @@ func (e *Engine) found(c *pfstate.Change) {
 	}
 	i := e.states.add(&c.State, from, e.now)
 	r := e.states.at(i)
-	r.ref, r.carrier, r.generation, r.injected = c.Ref, true, e.dump.generation, c.Injected
+	r.ref, r.carrier, r.generation, r.injected = c.Ref, true, e.dump.generation, c.Injected && looksLeased(&c.State)
 	if r.mute = e.dump.mute && !c.Injected; r.mute {
 		e.dump.mutes++
 	}

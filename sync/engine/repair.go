@@ -370,6 +370,11 @@ func (e *Engine) answerTurn() (more bool) {
 		e.tellDigests()
 	}
 	for n := 0; len(a.ids) > 0 && n < answersATurn; n++ {
+		if e.requests.served++; e.requests.served > servedMax {
+			e.counters.n[requestsFlood] += uint64(len(a.ids))
+			a.ids = nil // who wants them asks again
+			break
+		}
 		id := a.ids[0]
 		a.ids = a.ids[1:]
 		e.answerAsk(id)
@@ -409,7 +414,7 @@ func (e *Engine) answerAsk(id pfstate.ID) {
 	i := e.states.byID[id]
 	switch {
 	case i == 0:
-		e.queueDelete(gone{id: id})
+		e.queueDelete(gone{id: id, unknown: true})
 		e.push = true
 	case e.states.at(i).flags&pfstate.FlagNoSync == 0:
 		e.updateRequested(i)
