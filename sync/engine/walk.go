@@ -78,6 +78,8 @@ func (e *Engine) walkOn() {
 func (e *Engine) serve(i slot) {
 	switch r := e.states.at(i); {
 	case r.queue == queueIns:
+	case r.origin == inherited && r.injected && !r.claimed:
+		// A copy of before the restart: its owner has not told yet what it calls it.
 	case r.claims():
 		r.claimed = true
 		e.say(i, e.seqOf(e.putState(0, i, wire.ActUpd)))
