@@ -23,8 +23,8 @@ const (
 	differsFor   = 300 * time.Millisecond // what is on its way passes by
 	repairRetry  = 400 * time.Millisecond
 	repairTries  = 6
-	repairSettle = time.Second // for the states asked for to come
-	repairPause  = time.Second // before the next, doubled while it does not help
+	repairSettle = 400 * time.Millisecond // for the states asked for to come
+	repairPause  = 250 * time.Millisecond // before the next, doubled while it does not help
 	repairPauses = 30 * time.Second
 	listsAtOnce  = 1 << 14 // states in the lists asked for at once
 	scanPause    = 100 * time.Millisecond
