@@ -75,6 +75,9 @@ func (e *Engine) seen(c *pfstate.Change) {
 		return // asked before the last order was carried out
 	}
 	moved := r.src.State != c.State.Src.State || r.dst.State != c.State.Dst.State
+	if moved && !r.doomed && r.ahead(&c.State) {
+		return // an event has overtaken this
+	}
 	switch {
 	case e.touched(r, c.State.Expire), moved && r.leased:
 	case r.doomed:

@@ -161,6 +161,11 @@ func (r *record) behind(u *wire.UpdC) bool {
 	return u.Src.State > r.src.State || u.Dst.State > r.dst.State || icmp && u.Timeout > r.timeout
 }
 
+// ahead tells that r has progress that s has not.
+func (r *record) ahead(s *pfstate.State) bool {
+	return r.src.State > s.Src.State || r.dst.State > s.Dst.State
+}
+
 // justActive tells that traffic has moved the state here a moment ago.
 func (r *record) justActive(now time.Duration) bool {
 	return r.active != 0 && now-r.active < fastBound
