@@ -17,6 +17,10 @@ const (
 	leaseShort = 30 * time.Minute    // the longest of the kernel's short timeouts has 10 (generic)
 	leaseLong  = 10 * 24 * time.Hour // nf_conntrack_tcp_timeout_established has 5 days
 	leaseSlack = 2 * time.Second     // the kernel counts in seconds, orders take their time
+
+	// Without a lease traffic shows by more time than expected, and so does an order
+	// that waited.
+	orphanSlack = 5 * time.Second
 )
 
 // leaseAge is after how long a lease is renewed.
@@ -113,7 +117,7 @@ func (e *Engine) touched(r *record, left time.Duration) bool {
 	if r.leased {
 		return left < expected-leaseSlack || left > expected+time.Minute
 	}
-	return left > expected+renewedBy
+	return left > expected+orphanSlack
 }
 
 // forwards takes the hint that this host carries traffic: connections of peers
