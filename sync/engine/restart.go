@@ -83,7 +83,7 @@ func (e *Engine) compareHave(p *peer) {
 			e.attribute(i, word{said: r.name(), by: p.self, life: p.life}, e.packetSeq)
 		}
 	})
-	e.log.Debug("states of the peer compared", "peer", p.addr, "same", bitsIn(same[:]), "buckets", wire.Buckets)
+	e.log.Info("states of a restarted peer compared", "peer", p.addr, "same", bitsIn(same[:]), "buckets", wire.Buckets)
 	e.bare(func(w *wire.TrailerWriter) { w.Same(p.epoch, same[:]) })
 }
 
