@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -27,6 +28,7 @@ var flagNames = []struct {
 	{FlagAllMulti, "ALLMULTI"},
 	{FlagSimplex, "SIMPLEX"},
 	{FlagMulticast, "MULTICAST"},
+	{FlagAutoconf6, "AUTOCONF6"},
 }
 
 // Names lists the flags that are set, in the order of their bits.
@@ -156,7 +158,18 @@ func (a *Address) printInet6(b *strings.Builder, name string) {
 	if a.ScopeID != 0 {
 		fmt.Fprintf(b, " scopeid 0x%x", a.ScopeID)
 	}
+	if a.PLTime != nil || a.VLTime != nil {
+		fmt.Fprintf(b, " pltime %s vltime %s", seconds(a.PLTime), seconds(a.VLTime))
+	}
 	b.WriteByte('\n')
+}
+
+// seconds is a lifetime as the display has it.
+func seconds(n *uint32) string {
+	if n == nil {
+		return "infty"
+	}
+	return strconv.FormatUint(uint64(*n), 10)
 }
 
 func onOff(on bool) string {
@@ -181,6 +194,7 @@ type (
 	}
 	jsonInterface struct {
 		Name        string        `json:"name"`
+		AltNames    []string      `json:"altnames,omitempty"`
 		Index       int           `json:"index"`
 		Flags       []string      `json:"flags"`
 		FlagsHex    string        `json:"flags_hex"`
@@ -188,6 +202,7 @@ type (
 		LLAddr      string        `json:"lladdr,omitempty"`
 		Description string        `json:"description,omitempty"`
 		Groups      []string      `json:"groups"`
+		Media       string        `json:"media,omitempty"`
 		Status      string        `json:"status,omitempty"`
 		Inet        []jsonAddress `json:"inet"`
 		Inet6       []jsonAddress `json:"inet6"`
@@ -198,6 +213,10 @@ type (
 		PrefixLen int        `json:"prefixlen"`
 		Broadcast netip.Addr `json:"broadcast,omitzero"`
 		Peer      netip.Addr `json:"peer,omitzero"`
+		ScopeID   int        `json:"scopeid,omitempty"`
+		Marks     []string   `json:"marks,omitempty"`
+		PLTime    *uint32    `json:"pltime,omitempty"`
+		VLTime    *uint32    `json:"vltime,omitempty"`
 	}
 	jsonPFSync struct {
 		Syncdev   string     `json:"syncdev"`
@@ -216,9 +235,9 @@ func PrintJSON(w io.Writer, interfaces []Interface) error {
 	d := jsonDisplay{Schema: 1, Interfaces: []jsonInterface{}}
 	for _, i := range interfaces {
 		j := jsonInterface{
-			Name: i.Name, Index: i.Index, Flags: i.Flags.Names(), FlagsHex: fmt.Sprintf("%x", uint32(i.Flags)),
+			Name: i.Name, AltNames: i.AltNames, Index: i.Index, Flags: i.Flags.Names(), FlagsHex: fmt.Sprintf("%x", uint32(i.Flags)),
 			MTU: i.MTU, LLAddr: i.LLAddr, Description: i.Description, Groups: append([]string{}, i.Groups...),
-			Status: i.Status, Inet: jsonAddresses(i.Inet), Inet6: jsonAddresses(i.Inet6),
+			Media: i.Media, Status: i.Status, Inet: jsonAddresses(i.Inet), Inet6: jsonAddresses(i.Inet6),
 		}
 		if p := i.PFSync; p != nil {
 			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.SyncOK, CreatorID(p.Creator), cmp.Or(p.Key, KeyOff),
@@ -237,7 +256,7 @@ func PrintJSON(w io.Writer, interfaces []Interface) error {
 func jsonAddresses(list []Address) []jsonAddress {
 	out := []jsonAddress{}
 	for _, a := range list {
-		out = append(out, jsonAddress{a.Prefix.Addr(), a.Prefix.Bits(), a.Broadcast, a.Peer})
+		out = append(out, jsonAddress{a.Prefix.Addr(), a.Prefix.Bits(), a.Broadcast, a.Peer, a.ScopeID, a.Marks, a.PLTime, a.VLTime})
 	}
 	return out
 }
