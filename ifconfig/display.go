@@ -26,17 +26,17 @@ const (
 	StyleBoth Style = "both"
 	// StyleOpenBSD is OpenBSD's display exactly.
 	StyleOpenBSD Style = "openbsd"
+	// StyleFreeBSD is FreeBSD's display (14), of what there is on Linux.
+	StyleFreeBSD Style = "freebsd"
 )
 
 // ParseStyle reads the argument of --style.
 func ParseStyle(s string) (Style, error) {
 	switch Style(s) {
-	case StyleBoth, StyleOpenBSD:
+	case StyleBoth, StyleOpenBSD, StyleFreeBSD:
 		return Style(s), nil
-	case "freebsd":
-		return "", errors.New("style freebsd: not supported yet (both has its syncok line)")
 	}
-	return "", fmt.Errorf("style %s: unknown, choose openbsd or both", Shown(s))
+	return "", fmt.Errorf("style %s: unknown, choose openbsd, freebsd or both", Shown(s))
 }
 
 // Select picks what d asks for out of all, each with the addresses that d asks for. An exact name

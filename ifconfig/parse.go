@@ -10,7 +10,7 @@ import (
 )
 
 // ErrUsage is returned for options that do not exist or do not fit together; its text is the usage.
-var ErrUsage = errors.New("usage: ifconfig [-aAC] [-M lladdr] [--json] [--style openbsd|both] [interface] [family] [words]")
+var ErrUsage = errors.New("usage: ifconfig [-aAC] [-M lladdr] [--json] [--style openbsd|freebsd|both] [interface] [family] [words]")
 
 // Command is one ifconfig command line. Change is set when it asks for a change; else
 // Help, Cloners or Display says what to show.

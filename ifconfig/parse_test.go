@@ -84,7 +84,7 @@ func TestParseAcceptsWhatBSDAccepts(t *testing.T) {
 }
 
 func TestParseRefusesWithOneClearLine(t *testing.T) {
-	const usage = " (usage: ifconfig [-aAC] [-M lladdr] [--json] [--style openbsd|both] [interface] [family] [words])"
+	const usage = " (usage: ifconfig [-aAC] [-M lladdr] [--json] [--style openbsd|freebsd|both] [interface] [family] [words])"
 	for _, test := range []struct{ args, want string }{
 		{"pfsync0 syncdev", "'syncdev' requires argument"},
 		{"pfsync0 up maxupd", "'maxupd' requires argument"},
@@ -162,8 +162,7 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 		{"-M 52:54:00", "-M 52:54:00: not a link-layer address (like 52:54:00:aa:00:01)"},
 		{"-M 52:54:00:aa:00:01 sis0", "-M: goes with nothing else" + usage},
 		{"--style", "'--style' requires argument"},
-		{"--style green", "style green: unknown, choose openbsd or both"},
-		{"--style freebsd", "style freebsd: not supported yet (both has its syncok line)"},
+		{"--style green", "style green: unknown, choose openbsd, freebsd or both"},
 		{"--json pfsync0 up", "up: --json and --style are for displays" + usage},
 	} {
 		t.Run(test.args, func(t *testing.T) {

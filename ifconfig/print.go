@@ -48,12 +48,16 @@ func (f Flags) String() string { return fmt.Sprintf("%x<%s>", uint32(f), strings
 // llPrio is OpenBSD's default priority of packets on a link (IFQ_DEFPRIO); Linux has no such setting.
 const llPrio = 3
 
-// Print shows interfaces as OpenBSD's ifconfig does. The zero Style is StyleBoth. The
+// Print shows interfaces as the ifconfig of that style does. The zero Style is StyleBoth. The
 // error is w's.
 func Print(w io.Writer, interfaces []Interface, style Style) error {
 	var b strings.Builder
 	for i := range interfaces {
-		interfaces[i].print(&b, style)
+		if style == StyleFreeBSD {
+			interfaces[i].printFreeBSD(&b)
+		} else {
+			interfaces[i].print(&b, style)
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -82,7 +86,7 @@ func (i *Interface) print(b *strings.Builder, style Style) {
 		fmt.Fprintf(b, "\tstatus: %s\n", i.Status)
 	}
 	for _, a := range i.Inet {
-		a.printInet(b)
+		a.printInet(b, "%x")
 	}
 	for _, a := range i.Inet6 {
 		a.printInet6(b, i.Name)
@@ -131,12 +135,13 @@ func (i *Interface) printPeers(b *strings.Builder, style Style) {
 	}
 }
 
-func (a *Address) printInet(b *strings.Builder) {
+// printInet writes the netmask in the format of the style.
+func (a *Address) printInet(b *strings.Builder, format string) {
 	fmt.Fprintf(b, "\tinet %v", a.Prefix.Addr())
 	if a.Peer.IsValid() {
 		fmt.Fprintf(b, " --> %v", a.Peer)
 	}
-	fmt.Fprintf(b, " netmask 0x%x", binary.BigEndian.Uint32(net.CIDRMask(a.Prefix.Bits(), 32)))
+	fmt.Fprintf(b, " netmask 0x"+format, binary.BigEndian.Uint32(net.CIDRMask(a.Prefix.Bits(), 32)))
 	if a.Broadcast.IsValid() {
 		fmt.Fprintf(b, " broadcast %v", a.Broadcast)
 	}
