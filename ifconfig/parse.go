@@ -230,8 +230,12 @@ func (p *parser) bareWord(word string) error {
 	addr, _, _ := strings.Cut(word, "/")
 	isMask := len(p.address.bare) > 0 && isNetmask(word)
 	switch {
+	case len(p.address.bare) == 1 && strings.Trim(word, "0123456789") == "" && word != "" && !isMask:
+		return fmt.Errorf("%s: bad value (did you mean '%s/%s'?)", Shown(word), p.address.bare[0], Shown(word))
 	case !isAddress(addr) && !isMask:
 		return badWord(p.kind, word)
+	case len(p.address.bare) > 0 && addr != word:
+		return fmt.Errorf("%s: bad value (one address on a line)", Shown(word))
 	case p.kind == kindPFSync:
 		return NoAddress(p.Interface)
 	case len(p.address.bare) == 3:
@@ -246,7 +250,7 @@ func badWord(kind kind, word string) error {
 	switch {
 	case isFamily(word):
 		return fmt.Errorf("%s: bad value (the address family stands directly behind the interface)", word)
-	case strings.HasPrefix(word, "--"):
+	case strings.HasPrefix(word, "--"), len(word) == 2 && word[0] == '-':
 		return fmt.Errorf("%s: bad value (options stand before the interface)", Shown(word))
 	case looksLikeAddress(word):
 		return fmt.Errorf("%s: bad value (not an address)", Shown(word))

@@ -1,6 +1,6 @@
-// Package links shows and changes Linux's own interfaces in ifconfig's terms. pfsync0
-// is not among what it knows: the kernel sees a TUN device there, and pfsyncd knows the
-// rest. Apply sends a change to the one that it concerns.
+// Package links shows and changes Linux's own interfaces in ifconfig's terms. Of pfsync0
+// it knows the description and the group: the kernel sees a TUN device there, and pfsyncd
+// knows the rest. Apply sends a change, or each part of it, to the one that it concerns.
 package links
 
 import (
