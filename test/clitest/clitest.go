@@ -49,6 +49,10 @@ func Run(t *testing.T, update bool) {
 			UpdateScripts:       update,
 			Cmds:                commands(t),
 			Condition:           condition(t),
+			Setup: func(e *testscript.Env) error {
+				e.Setenv("GORACE", "atexit_sleep_ms=0") // else each program sleeps a second when it ends
+				return nil
+			},
 		})
 	}
 }
