@@ -4,14 +4,18 @@ package clitest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/sync/control"
@@ -30,6 +34,8 @@ import (
 //	daemon-shows   print what it has of pfsync0, and how often it was changed
 //	fw PROG...     run a program in the namespace
 //	owner UID F    give a file to a user
+//
+// and the condition [makes:KIND]: this kernel has links of that kind, dummy or vlan.
 func Run(t *testing.T, update bool) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -42,7 +48,42 @@ func Run(t *testing.T, update bool) {
 			RequireExplicitExec: true,
 			UpdateScripts:       update,
 			Cmds:                commands(t),
+			Condition:           condition(t),
+			Setup: func(e *testscript.Env) error {
+				e.Setenv("GORACE", "atexit_sleep_ms=0") // else each program sleeps a second when it ends
+				return nil
+			},
 		})
+	}
+}
+
+// condition asks the kernel in a namespace of its own.
+func condition(t *testing.T) func(string) (bool, error) {
+	return func(cond string) (bool, error) {
+		kind, ok := strings.CutPrefix(cond, "makes:")
+		if !ok {
+			return false, fmt.Errorf("unknown condition %q", cond)
+		}
+		h, err := netlink.NewHandleAt(netns.NsHandle(labtest.NewNS(t).Fd()))
+		if err != nil {
+			return false, err
+		}
+		defer h.Close()
+		parent := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "parent", Index: 77}, PeerName: "peer"}
+		if err := h.LinkAdd(parent); err != nil {
+			return false, err
+		}
+		attrs := netlink.LinkAttrs{Name: "probe", ParentIndex: 77}
+		var link netlink.Link = &netlink.Dummy{LinkAttrs: attrs}
+		if kind == "vlan" {
+			link = &netlink.Vlan{LinkAttrs: attrs, VlanId: 7}
+		}
+		if err := h.LinkAdd(link); err != nil && !errors.Is(err, syscall.EOPNOTSUPP) {
+			return false, err
+		} else if err != nil {
+			return false, nil
+		}
+		return true, nil
 	}
 }
 
