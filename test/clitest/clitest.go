@@ -88,9 +88,7 @@ func commands(t *testing.T) map[string]func(ts *testscript.TestScript, neg bool,
 			node.Hear(peers...)
 		},
 		"daemon-refuses": func(_ *testscript.TestScript, _ bool, args []string) {
-			node.Refuse = func(ifconfig.Change) error {
-				return &control.WordError{Word: args[0], Err: errors.New(args[1])}
-			}
+			node.RefuseAll(&control.WordError{Word: args[0], Err: errors.New(args[1])})
 		},
 		"daemon-sysctls": func(ts *testscript.TestScript, _ bool, _ []string) {
 			list, err := node.Sysctls()

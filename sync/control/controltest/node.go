@@ -41,6 +41,13 @@ func (n *Node) Hear(peers ...ifconfig.Peer) {
 	n.peers = peers
 }
 
+// RefuseAll makes the node refuse every change from now on, also while it serves.
+func (n *Node) RefuseAll(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.Refuse = func(ifconfig.Change) error { return err }
+}
+
 // Changes lists what was asked for so far, refusals included.
 func (n *Node) Changes() []ifconfig.Change {
 	n.mu.Lock()
