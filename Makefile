@@ -96,8 +96,10 @@ install: build
 		for p in $(PREFIXED); do case $$name in $$p.*) name=pf$$name;; esac; done && \
 		install -m 644 $$m '$(DESTDIR)$(PREFIX)/share/man/man'$${m##*.}/$$name || exit 1; \
 	done
-	sed 's|^ExecStart=|&$(PREFIX)/sbin/|' share/systemd/pfsyncd.service > '$(UNITDIR)/pfsyncd.service'
-	chmod 644 '$(UNITDIR)/pfsyncd.service'
+	for u in share/systemd/*.service; do \
+		sed -E 's#^Exec(Start|Reload)=#&$(PREFIX)/sbin/#' $$u > '$(UNITDIR)/'$$(basename $$u) && \
+		chmod 644 '$(UNITDIR)/'$$(basename $$u) || exit 1; \
+	done
 	for d in sysctl.d modules-load.d; do \
 		install -d '$(LIBDIR)/'$$d && install -m 644 share/$$d/*.conf '$(LIBDIR)/'$$d || exit 1; \
 	done

@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
 )
@@ -31,9 +32,11 @@ type daemon interface {
 	Counters(ctx context.Context) ([]pfstate.Counter, error)
 	Peers(ctx context.Context) ([]ifconfig.Peer, error)
 	Status(ctx context.Context) (control.Status, error)
+	Sysctls(ctx context.Context) ([]sysctl.Setting, error)
+	SetSysctl(ctx context.Context, s sysctl.Setting) (old int64, err error)
 }
 
-const usage = "usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json]"
+const usage = "usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]..."
 
 // errNotOK ends the program with status 1 after what is wrong was printed.
 var errNotOK = errors.New("a peer is not in order")
@@ -104,10 +107,11 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 					return printStatus(stdout, s, c.Bool("json"))
 				},
 			},
+			sysctlCommand(d, stdout),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return fmt.Errorf("%s: unknown command, choose bulk, peers, stats or status", ifconfig.Shown(c.Args().First()))
+				return fmt.Errorf("%s: unknown command, choose bulk, peers, stats, status or sysctl", ifconfig.Shown(c.Args().First()))
 			}
 			return cli.ShowAppHelp(c)
 		},

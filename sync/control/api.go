@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
 )
 
@@ -21,7 +22,29 @@ type Node interface {
 	Peers() ([]ifconfig.Peer, error)
 	// Status returns the daemon's state beyond interfaces.
 	Status() (Status, error)
+	// Sysctls returns the variables that the daemon keeps, in the order of sysctl.Variables: all
+	// but those that are Linux's own, and the opaque ones.
+	Sysctls() ([]sysctl.Setting, error)
+	// SetSysctl sets one of them and returns what it was.
+	SetSysctl(s sysctl.Setting) (old int64, err error)
 }
+
+// Old is the answer to a setting: what the value was before.
+type Old struct {
+	Value int64 `json:"old"`
+}
+
+// WordError is a refusal of a Change for the sake of one word: a setting with more than one line
+// can be told which.
+type WordError struct {
+	Word string // ifconfig's: syncdev, mtu
+	Err  error
+}
+
+func (e *WordError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *WordError) Unwrap() error { return e.Err }
 
 // Status is the daemon's state beyond what ifconfig shows.
 type Status struct {

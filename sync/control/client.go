@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
 )
 
@@ -35,7 +36,7 @@ const maxAnswer = 4 << 20
 
 // Client talks to the pfsyncd of a network namespace. It may be used by many goroutines.
 type Client struct {
-	// Patience is how long Change waits for a daemon that does not listen yet: one that
+	// Patience is how long Change and SetSysctl wait for a daemon that does not listen yet: one that
 	// was started a moment ago. Zero: not at all.
 	Patience time.Duration
 
@@ -100,16 +101,43 @@ func (c *Client) Change(ctx context.Context, ch ifconfig.Change) error {
 	if err != nil {
 		return err
 	}
+	err = c.patiently(ctx, "/v1/change", question, nil)
+	if errors.Is(err, ErrNoAnswer) {
+		return fmt.Errorf("%s: %w (it may still carry this out)", ch.Interface, err)
+	}
+	return err
+}
+
+// Sysctls lists the variables that pfsyncd keeps.
+func (c *Client) Sysctls(ctx context.Context) (list []sysctl.Setting, err error) {
+	err = c.do(ctx, http.MethodGet, "/v1/sysctl", nil, &list)
+	return list, err
+}
+
+// SetSysctl sets one of them and returns what it was. As with Change, a daemon that does not
+// answer may still do so later.
+func (c *Client) SetSysctl(ctx context.Context, s sysctl.Setting) (old int64, err error) {
+	question, err := json.Marshal(s)
+	if err != nil {
+		return 0, err
+	}
+	var answer Old
+	err = c.patiently(ctx, "/v1/sysctl", question, &answer)
+	if errors.Is(err, ErrNoAnswer) {
+		return 0, fmt.Errorf("%s: %w (it may still carry this out)", s.Name, err)
+	}
+	return answer.Value, err
+}
+
+// patiently posts, and waits for a daemon that starts.
+func (c *Client) patiently(ctx context.Context, path string, question []byte, answer any) error {
 	patience, cancel := context.WithTimeout(ctx, c.Patience)
 	defer cancel()
 	retry := time.NewTicker(retryEvery)
 	defer retry.Stop()
 	for {
-		err := c.do(ctx, http.MethodPost, "/v1/change", question, nil)
-		switch {
-		case errors.Is(err, ErrNoAnswer):
-			return fmt.Errorf("%s: %w (it may still carry this out)", ch.Interface, err)
-		case !errors.Is(err, ErrNotRunning):
+		err := c.do(ctx, http.MethodPost, path, question, answer)
+		if !errors.Is(err, ErrNotRunning) {
 			return err
 		}
 		select {
@@ -181,7 +209,11 @@ func (c *Client) do(ctx context.Context, method, path string, question []byte, a
 		if err := from.Decode(&why); err != nil || why.Error == "" {
 			return fmt.Errorf("pfsyncd: %s", resp.Status)
 		}
-		return errors.New(strings.ReplaceAll(why.Error, "\n", "; ")) // joined errors, as one line
+		refused := errors.New(strings.ReplaceAll(why.Error, "\n", "; ")) // joined errors, as one line
+		if why.Word != "" {
+			return &WordError{why.Word, refused}
+		}
+		return refused
 	}
 	if answer == nil {
 		return nil

@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/sync/control/controltest"
@@ -48,6 +49,10 @@ func guest() {
 	fmt.Println(len(peers), err)
 	fmt.Println(c.Change(context.Background(), ifconfig.Change{Interface: "pfsync0", Up: new(true)}))
 	fmt.Println(c.Bulk(context.Background()))
+	settings, err := c.Sysctls(context.Background())
+	fmt.Println(len(settings) > 0, err)
+	_, err = c.SetSysctl(context.Background(), sysctl.Setting{Name: "net.inet.carp.preempt", Value: 1})
+	fmt.Println(err)
 }
 
 // host is a network namespace with a client of its pfsyncd.
@@ -264,14 +269,15 @@ func TestGuestsMayLookAndNotChange(t *testing.T) {
 	h.serve(t, node)
 	node.Hear(ifconfig.Peer{})
 	out := runGuest(t, h)
-	if want := "1 <nil>\n1 <nil>\n" + strings.Repeat("pfsync0: Operation not permitted (needs root)\n", 2); out != want {
+	if want := "1 <nil>\n1 <nil>\n" + strings.Repeat("pfsync0: Operation not permitted (needs root)\n", 2) +
+		"true <nil>\nsysctl: Operation not permitted (needs root)\n"; out != want {
 		t.Errorf("uid 65534 got %q, want %q", out, want)
 	}
 	if changes := node.Changes(); len(changes) != 0 {
 		t.Errorf("changed: %+v", changes)
 	}
-	if n := counter(t, h, "ctldenied"); n != 2 {
-		t.Errorf("ctldenied %d, want 2", n)
+	if n := counter(t, h, "ctldenied"); n != 3 {
+		t.Errorf("ctldenied %d, want 3", n)
 	}
 }
 

@@ -8,6 +8,8 @@
 //	GET  /v1/counters     []Counter
 //	GET  /v1/peers        []ifconfig.Peer
 //	GET  /v1/status       Status
+//	GET  /v1/sysctl       []sysctl.Setting
+//	POST /v1/sysctl       sysctl.Setting, root only; answers Old
 //
-// Errors come with a status of 400 and more and {"error": "..."}.
+// Errors come with a status of 400 and more and {"error": "..."}, and "word" when one of ifconfig's words is to blame.
 package control

@@ -9,6 +9,7 @@ import (
 	"io"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 )
 
 // request is a Change as /v1/change takes it: with the key, which an ifconfig.Change
@@ -34,13 +35,8 @@ func encodeChange(c ifconfig.Change) ([]byte, error) {
 // whole change could not be applied.
 func decodeChange(body []byte) (ifconfig.Change, error) {
 	var r request
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&r); err != nil {
+	if err := decode(body, &r); err != nil {
 		return r.Change, fmt.Errorf("change: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return r.Change, errors.New("change: more than one object")
 	}
 	c := r.Change
 	if r.Key != nil {
@@ -60,4 +56,26 @@ func decodeChange(body []byte) (ifconfig.Change, error) {
 		return c, fmt.Errorf("%s: not an interface of pfsyncd", c.Interface)
 	}
 	return c, nil
+}
+
+// decodeSetting reads a Setting as sent to /v1/sysctl.
+func decodeSetting(body []byte) (sysctl.Setting, error) {
+	var s sysctl.Setting
+	if err := decode(body, &s); err != nil {
+		return s, fmt.Errorf("sysctl: %w", err)
+	}
+	return s, s.Validate()
+}
+
+// decode reads the one object that body is, all of whose fields are known.
+func decode(body []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("more than one object")
+	}
+	return nil
 }

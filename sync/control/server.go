@@ -35,8 +35,9 @@ type Server struct {
 	node    Node
 	log     *slog.Logger
 	routes  map[string]route
-	denied  atomic.Uint64 // changes asked for by others than root
-	invalid atomic.Uint64 // requests that make no sense
+	posts   map[string]route // of paths that have a GET in routes
+	denied  atomic.Uint64    // changes asked for by others than root
+	invalid atomic.Uint64    // requests that make no sense
 	guarded guarded
 }
 
@@ -57,6 +58,10 @@ func NewServer(node Node, log *slog.Logger) *Server {
 		"/v1/counters":   {http.MethodGet, false, func(*http.Request) (any, error) { return s.counters() }},
 		"/v1/peers":      {http.MethodGet, false, func(*http.Request) (any, error) { return node.Peers() }},
 		"/v1/status":     {http.MethodGet, false, func(*http.Request) (any, error) { return node.Status() }},
+		"/v1/sysctl":     {http.MethodGet, false, func(*http.Request) (any, error) { return node.Sysctls() }},
+	}
+	s.posts = map[string]route{
+		"/v1/sysctl": {http.MethodPost, true, s.setSysctl},
 	}
 	return s
 }
@@ -130,11 +135,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				s.invalid.Add(1)
 			}
 		}
-		answer = refusal{err.Error()}
+		why := refusal{Error: err.Error()}
+		if e, ok := errors.AsType[*WordError](err); ok {
+			why.Word = e.Word
+		}
+		answer = why
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if status == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", s.routes[r.URL.Path].method)
+		allow := s.routes[r.URL.Path].method
+		if post, both := s.posts[r.URL.Path]; both {
+			allow += ", " + post.method
+		}
+		w.Header().Set("Allow", allow)
 	}
 	w.WriteHeader(status)
 	if err := json.NewEncoder(w).Encode(answer); err != nil {
@@ -145,31 +158,68 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // refusal is the body of an answer that is an error.
 type refusal struct {
 	Error string `json:"error"`
+	Word  string `json:"word,omitempty"` // of a WordError
 }
 
 func (s *Server) handle(r *http.Request) (any, error) {
 	route, ok := s.routes[r.URL.Path]
+	post, both := s.posts[r.URL.Path]
+	if both && r.Method == post.method {
+		route = post
+	}
 	switch {
 	case !ok:
 		return nil, httpError{http.StatusNotFound, fmt.Sprintf("%q: no such endpoint", r.URL.Path)}
+	case r.Method != route.method && both:
+		return nil, httpError{http.StatusMethodNotAllowed, fmt.Sprintf("%s: takes %s and %s only", r.URL.Path, route.method, post.method)}
 	case r.Method != route.method:
 		return nil, httpError{http.StatusMethodNotAllowed, fmt.Sprintf("%s: takes %s only", r.URL.Path, route.method)}
 	}
 	if root, _ := r.Context().Value(rootKey{}).(bool); route.rootOnly && !root {
 		s.denied.Add(1)
-		return nil, httpError{http.StatusForbidden, "pfsync0: Operation not permitted (needs root)"}
+		what := "pfsync0"
+		if both {
+			what = "sysctl"
+		}
+		return nil, httpError{http.StatusForbidden, what + ": Operation not permitted (needs root)"}
 	}
 	return route.answer(r)
 }
 
+// body reads the body of a request; what names it in errors.
+func body(r *http.Request, what string) ([]byte, error) {
+	b, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, httpError{http.StatusRequestEntityTooLarge, fmt.Sprintf("%s: longer than %d bytes", what, maxBody)}
+	}
+	if err != nil {
+		return nil, httpError{http.StatusBadRequest, fmt.Sprintf("%s: %v", what, err)}
+	}
+	return b, nil
+}
+
+// setSysctl sets one variable, checked here again.
+func (s *Server) setSysctl(r *http.Request) (any, error) {
+	b, err := body(r, "sysctl")
+	if err != nil {
+		return nil, err
+	}
+	set, err := decodeSetting(b)
+	if err != nil {
+		return nil, httpError{http.StatusBadRequest, err.Error()}
+	}
+	old, err := s.node.SetSysctl(set)
+	if err != nil {
+		return nil, err
+	}
+	return Old{old}, nil
+}
+
 // change applies a Change, checked here again: root's own programs speak HTTP too.
 func (s *Server) change(r *http.Request) (any, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	body, err := body(r, "change")
 	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, httpError{http.StatusRequestEntityTooLarge, fmt.Sprintf("change: longer than %d bytes", maxBody)}
-		}
-		return nil, httpError{http.StatusBadRequest, fmt.Sprintf("change: %v", err)}
+		return nil, err
 	}
 	defer clear(body) // there may be a key in it
 	c, err := decodeChange(body)

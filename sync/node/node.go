@@ -62,8 +62,9 @@ type Node struct {
 
 	mu       sync.Mutex // serialises changes; guards what follows
 	settings settings
-	device   *device // nil while pfsync0 does not exist
-	born     bool    // made by the daemon itself: the operator may still `create` it
+	sysctls  map[string]int64 // those that were set
+	device   *device          // nil while pfsync0 does not exist
+	born     bool             // made by the daemon itself: the operator may still `create` it
 	run      *errgroup.Group
 	runCtx   context.Context
 }
@@ -77,7 +78,7 @@ type settings struct {
 
 // New returns a node; Run starts it.
 func New(cfg Config) *Node {
-	n := &Node{cfg: cfg, log: cfg.Log, link: link.New(cfg.Log)}
+	n := &Node{cfg: cfg, log: cfg.Log, link: link.New(cfg.Log), sysctls: map[string]int64{}}
 	n.settings.engine = engine.DefaultSettings()
 	n.engine = engine.New(engine.Config{
 		Creator: cfg.Identity.Creator, PeerStates: cfg.PeerStates, Continues: cfg.Continues, Log: cfg.Log,

@@ -30,8 +30,10 @@ import (
 //	daemon-late    the same, a moment later
 //	daemon-hangs   start one that listens and answers nothing
 //	daemon-hears F make these the daemon's peers: JSON as of /v1/peers
+//	daemon-refuses WORD TEXT  have it refuse every change, because of that word
 //	daemon-set W.. set its pfsync0 as ifconfig would
 //	daemon-shows   print what it has of pfsync0, and how often it was changed
+//	daemon-sysctls print the variables that it keeps
 //	fw PROG...     run a program in the namespace
 //	owner UID F    give a file to a user
 //
@@ -124,6 +126,16 @@ func commands(t *testing.T) map[string]func(ts *testscript.TestScript, neg bool,
 			var peers []ifconfig.Peer
 			ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &peers))
 			node.Hear(peers...)
+		},
+		"daemon-refuses": func(_ *testscript.TestScript, _ bool, args []string) {
+			node.RefuseAll(&control.WordError{Word: args[0], Err: errors.New(args[1])})
+		},
+		"daemon-sysctls": func(ts *testscript.TestScript, _ bool, _ []string) {
+			list, err := node.Sysctls()
+			ts.Check(err)
+			for _, s := range list {
+				fmt.Fprintln(ts.Stdout(), s)
+			}
 		},
 		"daemon-set": func(ts *testscript.TestScript, _ bool, args []string) {
 			c, err := ifconfig.ParseWords("pfsync0", args)
