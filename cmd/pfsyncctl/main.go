@@ -33,7 +33,7 @@ type daemon interface {
 	Status(ctx context.Context) (control.Status, error)
 }
 
-const usage = "usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json]"
+const usage = "usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json]"
 
 // errNotOK ends the program with status 1 after what is wrong was printed.
 var errNotOK = errors.New("a peer is not in order")
@@ -83,11 +83,21 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 			{
 				Name: "stats", Usage: "counters that are not zero; with -a all of them",
 				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
-				Flags: []cli.Flag{asJSON, &cli.BoolFlag{Name: "a", Usage: "also those that are zero"}},
+				Flags: []cli.Flag{
+					asJSON,
+					&cli.BoolFlag{Name: "a", Usage: "also those that are zero"},
+					&cli.BoolFlag{Name: "bsd", Usage: "print as netstat -s -p pfsync does"},
+				},
 				Action: func(c *cli.Context) error {
+					if c.Bool("bsd") && c.Bool("json") {
+						return errors.New("stats: --bsd and --json exclude each other")
+					}
 					all, err := d.Counters(c.Context)
 					if err != nil {
 						return err
+					}
+					if c.Bool("bsd") {
+						return printBSD(stdout, all, c.Bool("a"))
 					}
 					return printCounters(stdout, all, c.Bool("a"), c.Bool("json"))
 				},

@@ -81,11 +81,14 @@ func TestPfsyncctl(t *testing.T) {
   "schema": 1,
   "status": {
     "table": "conntrack",
+    "entries": 0,
+    "limit": 0,
     "states": {
       "local": 3,
       "imported": 4
     },
     "bulk": "done",
+    "queued": 0,
     "peers": [],
     "creatorid": "000000a1"
   }
@@ -95,12 +98,12 @@ func TestPfsyncctl(t *testing.T) {
 		{"stats", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
 		{"bulk", nil, "", ""},
 		{"bulk", errors.New("pfsync0: Operation not permitted (needs root)"), "", "pfsyncctl: pfsync0: Operation not permitted (needs root)\n"},
-		{"bulk now", nil, "", "pfsyncctl: now: unexpected behind bulk (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
+		{"bulk now", nil, "", "pfsyncctl: now: unexpected behind bulk (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json])\n"},
 		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, peers, stats or status\n"},
-		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
-		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
-		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
-		{"status --json extra", nil, "", "pfsyncctl: extra: unexpected behind status (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
+		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json])\n"},
+		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json])\n"},
+		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json])\n"},
+		{"status --json extra", nil, "", "pfsyncctl: extra: unexpected behind status (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json])\n"},
 		{"status", control.ErrNoAnswer, "", "pfsyncctl: pfsyncd does not answer\n"},
 		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose bulk, peers, stats or status\n"},
 	} {
