@@ -143,6 +143,7 @@ deb: go
 		VERSION='$(DEBVER)' LDFLAGS='-s -w -X main.version=$(DEBVER)'
 	install -d -m 755 '$(DEBDOC)' '$(DEBROOT)/DEBIAN'
 	install -m 644 debian/copyright README.md '$(DEBDOC)'
+	install -D -m 644 debian/lintian-overrides '$(DEBROOT)/usr/share/lintian/overrides/pfsync-linux'
 	gzip -9nc debian/changelog > '$(DEBDOC)/changelog.Debian.gz' && chmod 644 '$(DEBDOC)/changelog.Debian.gz'
 	gzip -9n '$(DEBROOT)'/usr/share/man/man*/*
 	install -m 755 debian/postinst debian/prerm debian/postrm '$(DEBROOT)/DEBIAN'

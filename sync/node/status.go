@@ -149,8 +149,9 @@ func (n *Node) Status() (control.Status, error) {
 		Peers:  shownPeers(s.PeerList),
 	}
 	if n.cfg.TableUse != nil {
-		if shown.Entries, shown.Limit, err = n.cfg.TableUse(); err != nil {
-			return control.Status{}, err
+		// Whether the daemon is well must not depend on it.
+		if entries, limit, err := n.cfg.TableUse(); err == nil {
+			shown.Entries, shown.Limit = entries, limit
 		}
 	}
 	return shown, nil
