@@ -86,13 +86,14 @@ SHAREDIR := $(DESTDIR)$(PREFIX)/share
 MANDIR := $(SHAREDIR)/man
 # Debian's zsh looks into vendor-completions below /usr, and into site-functions below /usr/local.
 ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
-DATA := $(wildcard share/prometheus/* share/grafana/* share/wireshark/*)
+PLUGINDIR := $(LIBDIR)/wireshark/plugins
+DATA := $(wildcard share/prometheus/* share/grafana/*)
 # Under these names the programs are installed.
 INSTALLED := $(filter-out $(PREFIXED),$(PROGRAMS)) $(addprefix pf,$(PREFIXED))
 
 # In BSDDIR they have their BSD names, for those who put it first in PATH.
 install: build
-	install -d '$(SBINDIR)' '$(BSDDIR)' '$(UNITDIR)' '$(DESTDIR)/etc/default'
+	install -d '$(SBINDIR)' '$(BSDDIR)' '$(UNITDIR)' '$(PLUGINDIR)' '$(DESTDIR)/etc/default'
 	for p in $(filter-out $(PREFIXED),$(PROGRAMS)); do install -m 755 bin/$$p '$(SBINDIR)/'$$p || exit 1; done
 	for p in $(PREFIXED); do \
 		install -m 755 bin/$$p '$(SBINDIR)/pf'$$p && \
@@ -112,6 +113,7 @@ install: build
 	for d in sysctl.d modules-load.d; do \
 		install -d '$(LIBDIR)/'$$d && install -m 644 share/$$d/*.conf '$(LIBDIR)/'$$d || exit 1; \
 	done
+	install -m 644 share/wireshark/pfsync.lua '$(PLUGINDIR)/'
 	for f in $(DATA:share/%=%); do install -D -m 644 share/$$f '$(SHAREDIR)/pfsync/'$$f || exit 1; done
 	[ -e '$(DESTDIR)/etc/default/pfsyncd' ] || install -m 644 share/default/pfsyncd '$(DESTDIR)/etc/default/pfsyncd'
 	install -m 755 share/completions/pfsync-complete '$(LIBEXECDIR)/pfsync-complete'

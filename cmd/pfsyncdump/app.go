@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	"github.com/google/gopacket/layers"
 	"github.com/urfave/cli/v2"
 
-	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/sync/wire/pfsyncfilter"
 	"github.com/pfsync-linux/pfsync/sync/wire/pfsyncprint"
 )
 
@@ -20,7 +21,8 @@ type frame struct {
 	at   time.Time
 	link layers.LinkType
 	data []byte // valid until the next one
-	cut  bool   // data is not all of it
+
+	length int // of the frame; data may be only its beginning
 }
 
 // source gives frames until io.EOF or until ctx ends.
@@ -29,7 +31,7 @@ type source interface {
 	io.Closer
 }
 
-const usage = "pfsyncdump [-lnv] [-c count] -r file | -i interface"
+const usage = "pfsyncdump [-lnv] [-c count] [--json | -w file] -r file | -i interface [expression]"
 
 func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	verbose := 0
@@ -41,9 +43,12 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			&cli.StringFlag{Name: "r", Usage: "read pcap or pcapng `file`; - is standard input"},
 			&cli.StringFlag{Name: "i", Usage: "capture on `interface` until interrupted"},
 			&cli.IntFlag{Name: "c", Usage: "end after `count` packets", DefaultText: "all"},
+			&cli.StringFlag{Name: "w", Usage: "write the packets to pcapng `file` instead; - is standard output"},
+			&cli.BoolFlag{Name: "json", Usage: "print a line of JSON for each packet", DisableDefaultText: true},
 			&cli.BoolFlag{Name: "v", Usage: "print more; up to three times", Count: &verbose, DisableDefaultText: true},
 			&cli.BoolFlag{Name: "n", Usage: "do not look up names: never done, accepted for tcpdump's sake", DisableDefaultText: true},
 			&cli.BoolFlag{Name: "l", Usage: "write each packet at once", DisableDefaultText: true},
+			&cli.BoolFlag{Name: "U", Hidden: true}, // as -l
 			&cli.BoolFlag{Name: "e", Hidden: true}, // these are tcpdump's and have no effect
 			&cli.BoolFlag{Name: "q", Hidden: true},
 			&cli.BoolFlag{Name: "t", Hidden: true},
@@ -56,21 +61,32 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		},
 		ExitErrHandler: func(*cli.Context, error) {}, // main prints and exits
 		Action: func(c *cli.Context) error {
-			d := dump{stdin: stdin, stdout: stdout, stderr: stderr, verbose: verbose, count: c.Int("c"), atOnce: c.Bool("l")}
+			d := dump{
+				stdin: stdin, stdout: stdout, stderr: stderr, verbose: verbose, json: c.Bool("json"),
+				count: c.Int("c"), write: c.String("w"), atOnce: c.Bool("l") || c.Bool("U"),
+			}
 			file, ifName := c.String("r"), c.String("i")
 			switch {
-			case c.Args().Present():
-				return fmt.Errorf("%s: unexpected argument: there are no filter expressions", ifconfig.Shown(c.Args().First()))
 			case c.IsSet("c") && d.count < 1:
 				return fmt.Errorf("-c %d: a count from 1 on expected", d.count)
 			case file != "" && ifName != "":
 				return errors.New("-r and -i exclude each other")
-			case file != "":
-				return d.file(c.Context, file)
-			case ifName != "":
-				return d.live(c.Context, ifName)
+			case file == "" && ifName == "":
+				return errors.New("nothing to read: give -r file or -i interface")
+			case d.json && d.write != "":
+				return errors.New("--json and -w exclude each other: write first, then read the file with -r")
 			}
-			return errors.New("nothing to read: give -r file or -i interface")
+			if c.Args().Present() {
+				filter, err := pfsyncfilter.Parse(c.Args().Slice()...)
+				if err != nil {
+					return err
+				}
+				d.filter = filter
+			}
+			if file != "" {
+				return d.file(c.Context, file)
+			}
+			return d.live(c.Context, ifName)
 		},
 	}
 }
@@ -79,7 +95,10 @@ type dump struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	verbose        int
-	count          int // 0: no end
+	json           bool
+	filter         *pfsyncfilter.Filter
+	count          int    // 0: no end
+	write          string // a file; empty: packets are printed
 	atOnce         bool
 }
 
@@ -93,15 +112,12 @@ func (d dump) file(ctx context.Context, name string) error {
 		return err
 	}
 	defer src.Close()
-	out := bufio.NewWriterSize(d.stdout, 1<<16)
-	var w io.Writer = out
-	if d.atOnce || name == "-" { // somebody may watch what comes through a pipe
-		w = d.stdout
+	d.atOnce = d.atOnce || name == "-" // somebody may watch what comes through a pipe
+	to, err := d.create("", src.file)
+	if err != nil {
+		return err
 	}
-	counts, err := d.print(ctx, src, w)
-	if e := out.Flush(); err == nil && e != nil {
-		err = fmt.Errorf("output: %w", e)
-	}
+	counts, err := d.run(ctx, src, to)
 	if err != nil {
 		return fmt.Errorf("%w; %v", err, counts) // one line
 	}
@@ -115,8 +131,13 @@ func (d dump) live(ctx context.Context, ifName string) error {
 		return err
 	}
 	defer src.Close()
+	d.atOnce = true
+	to, err := d.create(ifName, nil)
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(d.stderr, "pfsyncdump: listening on %s\n", ifName)
-	counts, err := d.print(ctx, src, d.stdout) // unbuffered: one write a packet
+	counts, err := d.run(ctx, src, to)
 	drops, e := src.drops()
 	if err == nil {
 		err = e
@@ -128,16 +149,74 @@ func (d dump) live(ctx context.Context, ifName string) error {
 	return nil
 }
 
-// print prints until there is no more, enough has been printed, or ctx ends: none is an error.
-func (d dump) print(ctx context.Context, src source, w io.Writer) (pfsyncprint.Counts, error) {
+// create makes the file to write to, if one is wanted. in is the file that is read, if
+// it is one.
+func (d dump) create(ifName string, in *os.File) (*captureWriter, error) {
+	if d.write == "" {
+		return nil, nil
+	}
+	to, err := createFile(d.write, d.stdout, ifName, in)
+	if err != nil {
+		return nil, err
+	}
+	to.atOnce = d.atOnce
+	if ifName != "" { // a reader at the end of a pipe may wait for it
+		if err := to.begin(layers.LinkTypeRaw); err != nil {
+			to.Close()
+			return nil, err
+		}
+	}
+	return to, nil
+}
+
+// run prints what src gives, or writes it to a file.
+func (d dump) run(ctx context.Context, src source, to *captureWriter) (counts pfsyncprint.Counts, err error) {
+	if to != nil {
+		defer func() { err = first(err, to.Close()) }()
+		return d.packets(ctx, src, io.Discard, to)
+	}
+	out := bufio.NewWriterSize(d.stdout, 1<<16)
+	defer func() { err = first(err, wrapOutput(out.Flush())) }()
+	var w io.Writer = out
+	if d.atOnce {
+		w = d.stdout // one write a packet
+	}
+	return d.packets(ctx, src, w, nil)
+}
+
+func first(err, other error) error {
+	if err != nil {
+		return err
+	}
+	return other
+}
+
+func wrapOutput(err error) error {
+	if err != nil {
+		return fmt.Errorf("output: %w", err)
+	}
+	return nil
+}
+
+// packets prints, or writes, until there is no more, enough has been printed, or ctx
+// ends: none is an error.
+func (d dump) packets(ctx context.Context, src source, w io.Writer, to *captureWriter) (pfsyncprint.Counts, error) {
 	p := pfsyncprint.New(w, d.verbose, time.Local)
-	for ctx.Err() == nil && (d.count == 0 || p.Counts().Packets < uint64(d.count)) {
+	if d.json {
+		p = pfsyncprint.NewJSON(w)
+	}
+	p.Select(d.filter)
+	for ctx.Err() == nil && (d.count == 0 || p.Counts().Printed() < uint64(d.count)) {
 		f, err := src.next(ctx)
 		if ctx.Err() != nil || errors.Is(err, io.EOF) {
 			break
 		}
+		before := p.Counts().Printed()
 		if err == nil {
-			err = p.Frame(f.at, f.link, f.data, f.cut)
+			err = p.Frame(f.at, f.link, f.data, len(f.data) < f.length)
+		}
+		if err == nil && to != nil && p.Counts().Printed() > before {
+			err = to.write(f)
 		}
 		if err != nil {
 			return p.Counts(), err

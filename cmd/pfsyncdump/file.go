@@ -31,6 +31,7 @@ const (
 // capture is a capture file.
 type capture struct {
 	name string
+	file *os.File // nil for standard input
 	io.Closer
 	read func() ([]byte, gopacket.CaptureInfo, error)
 	link layers.LinkType // of every frame; pcapng has it with each
@@ -48,7 +49,7 @@ func openFile(ctx context.Context, name string, stdin io.Reader) (*capture, erro
 		if err != nil {
 			return nil, c.wrap(err)
 		}
-		c.Closer, r = f, f
+		c.file, c.Closer, r = f, f, f
 	}
 	if err := c.begin(bufio.NewReaderSize(r, 1<<16)); err != nil {
 		c.Close()
@@ -122,7 +123,7 @@ func (c *capture) next(context.Context) (frame, error) {
 	if err := pfsyncprint.CheckLink(link); err != nil {
 		return frame{}, fmt.Errorf("%s: packet %d: %w", c.name, c.n, err)
 	}
-	return frame{info.Timestamp, link, data, info.CaptureLength < info.Length}, nil
+	return frame{info.Timestamp, link, data, max(info.Length, len(data))}, nil
 }
 
 // wrap names the file once.

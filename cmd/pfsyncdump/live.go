@@ -115,14 +115,14 @@ func bind(fd int, ifi *net.Interface) error {
 }
 
 func (l *live) next(ctx context.Context) (frame, error) {
-	n, oobn, flags, _, err := l.conn.Recvmsg(ctx, l.buf, l.oob, 0)
+	n, oobn, _, _, err := l.conn.Recvmsg(ctx, l.buf, l.oob, syscall.MSG_TRUNC) // n is the whole length
 	if errors.Is(err, syscall.ENETDOWN) {
 		return frame{}, fmt.Errorf("%s: the interface is down or gone", l.name)
 	}
 	if err != nil {
 		return frame{}, fmt.Errorf("%s: %w", l.name, err)
 	}
-	return frame{timestamp(l.oob[:oobn]), layers.LinkTypeRaw, l.buf[:n], flags&syscall.MSG_TRUNC != 0}, nil
+	return frame{timestamp(l.oob[:oobn]), layers.LinkTypeRaw, l.buf[:min(n, len(l.buf))], n}, nil
 }
 
 // timestamp is the kernel's, or the time now if it gave none.

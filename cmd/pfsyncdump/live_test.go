@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -39,7 +41,7 @@ func start(t *testing.T, n *lab.NS, args ...string) *program {
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second) // a hanging test fails
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = append(os.Environ(), "TZ=UTC")
+	cmd.Env = append(os.Environ(), "TZ=UTC", "GORACE=atexit_sleep_ms=0")
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -156,6 +158,59 @@ func TestCaptureOnTUN(t *testing.T) {
 	p.want(t, p.stdout, "    act CLR ST count 1\n")
 	p.want(t, p.stdout, "\tcreatorid: a1a1a1a1\n")
 	p.end(t, 0, "pfsyncdump: 1 packet"+noOthers)
+}
+
+func TestFilterOfALiveCapture(t *testing.T) {
+	n := labtest.NewNS(t)
+	labtest.Run(t, n, "ip link add sis2 type veth peer name other")
+	labtest.Run(t, n, "ip link set sis2 up")
+	labtest.Run(t, n, "ip link set other up")
+	p := start(t, n, "-i", "sis2", "-c", "1", "act", "clr", "and", "peer", "10.9.0.1")
+	send(t, n, "other", corpus.Frames(t, "openbsd80-start.pcap")[0].Data, corpus.Frames(t, "openbsd80-clear-all.pcap")[0].Data)
+	p.want(t, p.stdout, " 10.9.0.1: PFSYNCv6 CLR ST creatorid: a1a1a1a1\n")
+	p.end(t, 0, strings.Replace("pfsyncdump: 2 packets"+noOthers, ", 0 not", ", 1 left out by the filter, 0 not", 1))
+}
+
+// Each packet is in the file at once, so that others can read along.
+func TestWriteOfALiveCapture(t *testing.T) {
+	n := labtest.NewNS(t)
+	labtest.Run(t, n, "ip link add sis2 type veth peer name other")
+	labtest.Run(t, n, "ip link set sis2 up")
+	labtest.Run(t, n, "ip link set other up")
+	file := filepath.Join(t.TempDir(), "sync.pcapng")
+	p := start(t, n, "-i", "sis2", "-w", file, "not", "act", "clr")
+	if out, _, err := run(t, nil, "-r", file); err != nil || out != "" {
+		t.Errorf("before the first packet: %q, %v", out, err)
+	}
+	clr, req := corpus.Frames(t, "openbsd80-clear-all.pcap")[0], corpus.Frames(t, "openbsd80-start.pcap")[0]
+	send(t, n, "other", clr.Data, req.Data)
+	eventually(t, func() error {
+		out, _, err := run(t, nil, "-r", file)
+		if err != nil || !strings.HasSuffix(out, " 10.9.0.3: PFSYNCv6 UPD ST REQ id: 0000000000000000 creatorid: 00000000\n") {
+			return fmt.Errorf("the file has %q, %v", out, err)
+		}
+		return nil
+	})
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	p.end(t, 0, strings.Replace("pfsyncdump: 2 packets"+noOthers, ", 0 not", ", 1 left out by the filter, 0 not", 1))
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(b, req.IP()) || bytes.Contains(b, clr.IP()) || !bytes.Contains(b, []byte("sis2")) {
+		t.Error("the file has not the packet that was selected, the other one, or not the interface's name")
+	}
+}
+
+func eventually(t *testing.T, cond func() error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := lab.Eventually(ctx, "capture", cond); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestInterfaceThatGoesAway(t *testing.T) {

@@ -291,3 +291,29 @@ func (r *rig) eachAttr(want wire.AttrType, visit func(body []byte)) {
 		}
 	}
 }
+
+// That a state is not known here is an answer: nobody's claim ends by it.
+func TestAskedForUnknownStates(t *testing.T) {
+	paired(t, func(r *rig, p *linux) {
+		epoch, _ := r.named()
+		time.Sleep(200 * time.Millisecond)
+		r.forget()
+		p.ask(func(w *wire.TrailerWriter) { w.Ask(epoch, []pfstate.ID{{State: 9, Creator: them}}) })
+		time.Sleep(300 * time.Millisecond)
+		r.asked("flags", "flags 1")
+		r.expect("DEL_C 0000000000000009/bbbbbbbb")
+	})
+}
+
+// An idle engine answers without waiting for something else to happen.
+func TestAskedForStatesIsAnsweredAtOnce(t *testing.T) {
+	paired(t, func(r *rig, p *linux) {
+		r.table(created(tcp(us, 1, estab, estab)))
+		epoch, _ := r.named()
+		time.Sleep(110 * time.Millisecond)
+		r.forget()
+		p.ask(func(w *wire.TrailerWriter) { w.Ask(epoch, []pfstate.ID{{State: 1, Creator: us}}) })
+		time.Sleep(5 * time.Millisecond)
+		r.expect("UPD 0000000000000001/aaaaaaaa 4:4")
+	})
+}

@@ -42,7 +42,7 @@ const (
 const (
 	bulkLinkWait   = 30 * time.Second
 	bulkDumpWait   = 5 * time.Second
-	bulkAgainAfter = 200 * time.Millisecond // a peer that is new by then may not have heard it
+	bulkAgainAfter = 20 * time.Millisecond // a peer that is new by then may not have heard it
 	bulkAnswerWait = 2 * time.Second
 	bulkSilence    = 5 * time.Second
 	bulkTriesMax   = 12

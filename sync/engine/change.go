@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"time"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
 )
@@ -87,6 +88,10 @@ func (e *Engine) progress(i slot, c *pfstate.Change) {
 	r.dst.State, r.dst.WScale = c.State.Dst.State, c.State.Dst.WScale
 	r.timeout = c.State.Timeout
 	r.learn(&c.State, e.now)
+	if c.Kind != pfstate.Seen && r.written != 0 && e.now-r.written < time.Second {
+		// An order may have reached the table after that: a copy's time is not this one's.
+		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, i)
+	}
 }
 
 // ended takes a state out that the table has no more.

@@ -75,6 +75,9 @@ func (e *Engine) seen(c *pfstate.Change) {
 		return // asked before the last order was carried out
 	}
 	moved := r.src.State != c.State.Src.State || r.dst.State != c.State.Dst.State
+	if moved && !r.doomed && r.ahead(&c.State) {
+		return // an event has overtaken this
+	}
 	switch {
 	case e.touched(r, c.State.Expire), moved && r.leased:
 	case r.doomed:
@@ -126,7 +129,7 @@ func (e *Engine) found(c *pfstate.Change) {
 	}
 	i := e.states.add(&c.State, from, e.now)
 	r := e.states.at(i)
-	r.ref, r.carrier, r.generation, r.injected = c.Ref, true, e.dump.generation, c.Injected
+	r.ref, r.carrier, r.generation, r.injected = c.Ref, true, e.dump.generation, c.Injected && looksLeased(&c.State)
 	if r.mute = e.dump.mute && !c.Injected; r.mute {
 		e.dump.mutes++
 	}

@@ -96,7 +96,8 @@ type Engine struct {
 	retry     retry
 	unproved  []unproved
 	lives     [firstPeer + peersMax]uint8 // of those who left
-	forwarded time.Duration               // when this host last carried traffic, 0: never
+	past      past
+	forwarded time.Duration // when this host last carried traffic, 0: never
 	gapTimer  *time.Timer
 	gapsDue   time.Duration
 	beaconed  time.Duration
@@ -129,6 +130,7 @@ func New(cfg Config, table Table, l Link, tap Tap) *Engine {
 	e.graves.reset()
 	e.requests.reset()
 	e.peers = newPeers()
+	e.past.until = make(map[uint64]uint64)
 	e.epoch = newEpoch()
 	e.ranges = make([]wire.Range, 0, rangesMax)
 	return e
@@ -216,11 +218,8 @@ func (e *Engine) settle() {
 	if busy && !e.push && !(e.queued() && e.now-e.waiting >= flushBound) {
 		return
 	}
-	more := e.flush()
-	if e.answering.waiting() {
-		more = e.answerTurn() || more
-	}
-	if more || e.walking() {
+	more := e.answering.waiting() && e.answerTurn()
+	if e.flush() || more || e.walking() {
 		e.pace.Reset(paceEvery)
 		e.pacing = true
 	}

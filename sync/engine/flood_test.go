@@ -229,3 +229,19 @@ func TestFloodOfRequests(t *testing.T) {
 		})
 	}
 }
+
+// requests are.
+func TestFloodOfQuestions(t *testing.T) {
+	paired(t, func(r *rig, p *linux) {
+		r.stays(p, 150_000, "ipackets", func(q *linux) {
+			epoch, _ := r.named()
+			for i := range 5 {
+				var ids []pfstate.ID
+				for n := range 100 {
+					ids = append(ids, pfstate.ID{State: uint64(100*i + n), Creator: 0xbad})
+				}
+				q.ask(func(w *wire.TrailerWriter) { w.Ask(epoch, ids) })
+			}
+		})
+	})
+}

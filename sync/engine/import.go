@@ -121,7 +121,8 @@ func (e *Engine) adopt(i slot, s *pfstate.State, said uint64) {
 	e.drop(r.id, r.word, nobody, 0)
 	r.word = word{}
 	e.states.rename(i, s.ID, imported)
-	r.claimed, r.carrier = true, false
+	// An heir only speaks for the one who is gone: for us, who have made the entry.
+	r.claimed, r.carrier = true, r.carrier && !r.injected && e.packetFlags&wire.FlagHeir != 0
 	e.known(i, s, said)
 }
 

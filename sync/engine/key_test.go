@@ -321,3 +321,38 @@ func TestOldKeyIsGoodForAMoment(t *testing.T) {
 		}
 	})
 }
+
+// not sealed.
+func TestReplayFromAnotherAddress(t *testing.T) {
+	keyed(t, func(r *rig, p *linux) {
+		s := tcp(them, 1, estab, estab)
+		ins := p.next(0, p.said(wire.ActIns, s), nil)
+		r.packet(ins)
+		p.end(s)
+		again := r.linux(theirAddr, them, theirEpoch+1) // the peer restarts
+		again.keys.Set(oneKey)
+		again.live(10 * time.Second)
+		r.forget()
+		ins.Src = thirdAddr
+		r.packet(ins)
+		r.wrote()
+		again.is("linux up 0 yes")
+		if n := r.status().Peers; n != 1 {
+			t.Errorf("%d peers, want 1", n)
+		}
+	})
+}
+
+// Nor when the peer has been gone for so long that it was forgotten.
+func TestReplayOfAForgottenPeer(t *testing.T) {
+	keyed(t, func(r *rig, p *linux) {
+		s := tcp(them, 1, estab, estab)
+		ins := p.next(0, p.said(wire.ActIns, s), nil)
+		r.packet(ins)
+		p.end(s)
+		time.Sleep(25 * time.Hour)
+		r.forget()
+		r.packet(ins)
+		r.wrote()
+	})
+}

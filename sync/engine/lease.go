@@ -19,6 +19,23 @@ const (
 	leaseSlack = 2 * time.Second     // the kernel counts in seconds, orders take their time
 )
 
+// leaseAge is after how long a lease is renewed.
+func leaseAge(lease time.Duration) time.Duration {
+	if lease == leaseLong {
+		return leaseLong / 5
+	}
+	return leaseShort / 2
+}
+
+// looksLeased tells that an entry found in the table has more time left than the
+// kernel gives any by itself: an earlier daemon here had it as a peer's.
+func looksLeased(s *pfstate.State) bool {
+	if s.Timeout == pfstate.TCPEstablishedTimeout {
+		return s.Expire > leaseLong*6/10 // nf_conntrack_tcp_timeout_established has 5 days
+	}
+	return s.Expire > leaseShort/3 // nf_conntrack_generic_timeout has 10 minutes
+}
+
 // leaseOf is the time a copy of a living Linux owner gets, 0: it is none.
 func (e *Engine) leaseOf(r *record) time.Duration {
 	p := e.ownerOf(r.word)
@@ -65,7 +82,7 @@ func (e *Engine) tendLease(i slot) bool {
 		return false
 	case lease == 0:
 		return false
-	case !r.leased || r.until-e.now < lease/2:
+	case !r.leased || r.until-e.now < lease-leaseAge(lease):
 		e.counters.add(leasesRenewed)
 		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, i)
 	}
@@ -142,8 +159,8 @@ func (e *Engine) retryLater(err error) {
 		t.full = true
 		e.log.Error("the state table is full: states of peers are missing here; raise net.netfilter.nf_conntrack_max", "err", err)
 	}
-	if t.refused++; t.at <= e.now {
-		t.wait = min(max(retryFirst, 2*t.wait), retryMost)
+	if t.refused++; t.at == 0 {
+		t.wait = retryFirst
 		t.at = e.now + t.wait
 	}
 }
@@ -161,7 +178,8 @@ func (e *Engine) retryTurn() {
 		*t = retry{}
 		return
 	}
-	t.refused, t.at = 0, e.now+max(retryFirst, t.wait)
+	t.wait = min(2*t.wait, retryMost)
+	t.refused, t.at = 0, e.now+t.wait
 	e.states.all(func(i slot, r *record) {
 		if r.absent && r.retry && len(e.writes.Items) < probesBound {
 			r.absent = false

@@ -288,3 +288,25 @@ func TestEndOfAStateThatCannotHaveMoved(t *testing.T) {
 		r.wrote("delete 0000000000000002/bbbbbbbb 9:9") // it has ended by itself
 	})
 }
+
+// A line of a dump that was made before the lease was ordered shows the time that
+// the entry had before: no traffic has touched it.
+func TestDumpThatCrossesALease(t *testing.T) {
+	for _, shown := range []pfstate.State{udp(us, 1, pfstate.Single, pfstate.NoTraffic), udp(us, 1, pfstate.Multiple, pfstate.Multiple)} {
+		paired(t, func(r *rig, p *linux) {
+			s := udp(us, 1, pfstate.Single, pfstate.NoTraffic)
+			r.table(created(s))
+			p.tell(wire.ActIns, tcp(them, 2, estab, estab))
+			p.live(time.Second)
+			r.forget()
+			r.table(pfstate.Change{Kind: pfstate.Forwarding})
+			p.tell(wire.ActUpdC, udp(us, 1, pfstate.Multiple, pfstate.Multiple))
+			shown.Expire = 59 * time.Second
+			r.dump(shown, here(tcp(them, 2, estab, estab), leaseLong-time.Second))
+			r.expect()
+			r.counted("takenover=0")
+			p.beacon()
+			p.is("linux up 2 yes")
+		})
+	}
+}

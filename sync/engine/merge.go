@@ -43,6 +43,12 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 		if staleSides == 1 { // neither's class fits the sum; pf takes the peer's and is corrected later
 			r.timeout, expire = pfstate.TimeoutOf(r.proto, r.src.State, r.dst.State), 0
 		}
+		if r.carrier && !news && e.speaking.linux {
+			return // what traffic does with the entry's time is better known here
+		}
+		if r.carrier {
+			expire = 0
+		}
 		r.learnt, r.lifetime, r.unsure = e.now, expire, expire == 0
 		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: !news}, i)
 	}

@@ -3,7 +3,6 @@ package engine
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
@@ -17,7 +16,6 @@ const (
 	peerStale    = 3 * time.Second // a Linux peer says something each second
 	peerDead     = 6 * time.Second
 	bsdStale     = time.Minute // a BSD is quiet when nothing changes
-	retiredMax   = 8
 )
 
 // owner is who said a state last, and so answers for it.
@@ -48,10 +46,9 @@ type peer struct {
 	dead    bool
 	quiet   bool // stale, and said so
 
-	epoch   uint64
-	retired []uint64 // its earlier epochs
-	window  window
-	oldest  uint64 // the first packet it can repeat
+	epoch  uint64
+	window window
+	oldest uint64 // the first packet it can repeat
 
 	digest    digest
 	refused   map[pfstate.ID]uint64 // what it said of states that are not taken here
@@ -108,9 +105,6 @@ func (ps *peers) each(visit func(*peer)) {
 
 func (ps *peers) len() int { return len(ps.at) }
 
-// live tells that the peer can be counted on.
-func (p *peer) live() bool { return !p.dead }
-
 func (p *peer) kind() string {
 	switch {
 	case p.linux:
@@ -131,7 +125,10 @@ func (e *Engine) meet(addr netip.Addr) (p *peer, fresh bool) {
 		e.counters.add(tooManyPeers)
 		return nil, false
 	}
-	p = &peer{self: o, addr: addr, first: e.now, heard: e.now, refused: make(map[pfstate.ID]uint64)}
+	p = &peer{
+		self: o, addr: addr, first: e.now, heard: e.now, refused: make(map[pfstate.ID]uint64),
+		tokens: resendBurst, refilled: e.now,
+	}
 	if old := e.peers.list[o]; old != nil {
 		p.life = old.life + 1
 		e.leave(old)
@@ -162,6 +159,9 @@ func (ps *peers) room() owner {
 
 // leave forgets a peer. What it said is nobody's from now on.
 func (e *Engine) leave(p *peer) {
+	if p.linux {
+		e.past.add(p.epoch, p.window.high)
+	}
 	e.lives[p.self] = p.life
 	delete(e.peers.at, p.addr)
 	e.peers.list[p.self] = nil
@@ -178,6 +178,10 @@ func (e *Engine) speaker(addr netip.Addr, t *wire.Trailer) (p *peer, fresh bool)
 	if p = e.peers.speaking(t.Epoch); p != nil {
 		return p, false
 	}
+	if t.Seq <= e.past.until[t.Epoch] {
+		e.counters.add(oldPackets)
+		return nil, false
+	}
 	if p, fresh = e.meet(addr); p == nil {
 		return nil, false
 	}
@@ -185,9 +189,6 @@ func (e *Engine) speaker(addr netip.Addr, t *wire.Trailer) (p *peer, fresh bool)
 	case !p.linux:
 		p.linux, p.epoch = true, t.Epoch
 		e.log.Info("peer is a Linux one", "peer", addr)
-	case slices.Contains(p.retired, t.Epoch):
-		e.counters.add(oldPackets)
-		return nil, false
 	default:
 		e.restarted(p, t.Epoch)
 		fresh = true
@@ -195,14 +196,32 @@ func (e *Engine) speaker(addr netip.Addr, t *wire.Trailer) (p *peer, fresh bool)
 	return p, fresh
 }
 
+// past remembers the epochs that peers had, so that packets recorded then and
+// sent again, from wherever, pass for what they are.
+type past struct {
+	until map[uint64]uint64 // up to which packet of an epoch all are old
+	order []uint64          // of being added
+}
+
+const pastMax = 1 << 12
+
+func (p *past) add(epoch, seq uint64) {
+	if _, known := p.until[epoch]; !known {
+		if len(p.order) == pastMax {
+			delete(p.until, p.order[0])
+			p.order = append(p.order[:0], p.order[1:]...)
+		}
+		p.order = append(p.order, epoch)
+	}
+	p.until[epoch] = max(p.until[epoch], seq)
+}
+
 // restarted begins another life of p. What it answered for is nobody's until it,
 // or another, says so again.
 func (e *Engine) restarted(p *peer, epoch uint64) {
 	e.counters.add(peerRestarts)
 	e.log.Info("peer has restarted", "peer", p.addr, "states", p.digest.states)
-	if p.retired = append(p.retired, p.epoch); len(p.retired) > retiredMax {
-		p.retired = p.retired[1:]
-	}
+	e.past.add(p.epoch, ^uint64(0))
 	p.epoch, p.life = epoch, p.life+1
 	p.window, p.oldest, p.heardUs, p.hears, p.provedUs = window{}, 0, 0, nil, false
 	p.digest, p.took, p.imported = digest{}, nil, 0

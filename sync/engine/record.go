@@ -74,7 +74,7 @@ type record struct {
 	retry     bool // absent for now: the table is asked again
 	leased    bool // the entry lives as long as its living owner renews it
 	doomed    bool // its owner ended it; a probe will tell whether traffic moved here meanwhile
-	injected  bool // found in the table, and not made by traffic
+	injected  bool // found in the table, and put there by an earlier daemon as a peer's
 	mute      bool // found in the table, which may tell nothing of it
 	unsure    bool // the table chose the lifetime: ask before judging whether it was renewed
 	shadow    bool // of two twins the one that is not in the table

@@ -138,3 +138,21 @@ func TestNoStormOfRetries(t *testing.T) {
 		p.is(fmt.Sprintf("linux up %d yes", n))
 	})
 }
+
+// up to a minute.
+func TestFullTableIsAskedLessAndLess(t *testing.T) {
+	paired(t, func(r *rig, p *linux) {
+		p.tell(wire.ActIns, tcp(them, 1, estab, estab))
+		at := p.refusing(10*time.Minute, pfstate.ErrTableFull)
+		if len(at) < 12 || len(at) > 18 {
+			t.Errorf("offered %d times within ten minutes, want about 15", len(at))
+			return
+		}
+		for n, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60, 60} {
+			got := (at[n+1] - at[n]).Seconds()
+			if got < want.Seconds()*1e9-1 || got > want.Seconds()*1e9*1.3+2 {
+				t.Errorf("offer %d comes after %.0f s, want %d", n+2, got, want)
+			}
+		}
+	})
+}

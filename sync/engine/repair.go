@@ -23,8 +23,8 @@ const (
 	differsFor   = 300 * time.Millisecond // what is on its way passes by
 	repairRetry  = 400 * time.Millisecond
 	repairTries  = 6
-	repairSettle = time.Second // for the states asked for to come
-	repairPause  = time.Second // before the next, doubled while it does not help
+	repairSettle = 400 * time.Millisecond // for the states asked for to come
+	repairPause  = 250 * time.Millisecond // before the next, doubled while it does not help
 	repairPauses = 30 * time.Second
 	listsAtOnce  = 1 << 14 // states in the lists asked for at once
 	scanPause    = 100 * time.Millisecond
@@ -370,6 +370,11 @@ func (e *Engine) answerTurn() (more bool) {
 		e.tellDigests()
 	}
 	for n := 0; len(a.ids) > 0 && n < answersATurn; n++ {
+		if e.requests.served++; e.requests.served > servedMax {
+			e.counters.n[requestsFlood] += uint64(len(a.ids))
+			a.ids = nil // who wants them asks again
+			break
+		}
 		id := a.ids[0]
 		a.ids = a.ids[1:]
 		e.answerAsk(id)
@@ -409,7 +414,7 @@ func (e *Engine) answerAsk(id pfstate.ID) {
 	i := e.states.byID[id]
 	switch {
 	case i == 0:
-		e.queueDelete(gone{id: id})
+		e.queueDelete(gone{id: id, unknown: true})
 		e.push = true
 	case e.states.at(i).flags&pfstate.FlagNoSync == 0:
 		e.updateRequested(i)

@@ -285,7 +285,7 @@ func TestDifferenceThatStays(t *testing.T) {
 				p.sendList(wire.Bucket(s.ID))
 			}
 		}, [3]int{24, 9, 9}},
-		{"it never answers", func(*linux, string) {}, [3]int{36, 15, 15}},
+		{"it never answers", func(*linux, string) {}, [3]int{54, 15, 15}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			paired(t, func(r *rig, p *linux) {

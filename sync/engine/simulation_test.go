@@ -77,16 +77,6 @@ func (f *firewall) unheard() (end func()) {
 	return func() { close(stop); <-stopped }
 }
 
-// restart is a new daemon, up after the pause.
-func (f *firewall) restart(pause time.Duration) {
-	f.kill()
-	time.Sleep(pause)
-	f.start()
-	up := engine.DefaultSettings()
-	up.Up = true
-	f.eng.Configure(up)
-}
-
 // testLog shows what engines log when PFSYNC_LOG is set.
 func testLog(creator uint32) *slog.Logger {
 	if os.Getenv("PFSYNC_LOG") == "" {

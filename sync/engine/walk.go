@@ -78,6 +78,9 @@ func (e *Engine) walkOn() {
 func (e *Engine) serve(i slot) {
 	switch r := e.states.at(i); {
 	case r.queue == queueIns:
+	case r.origin == inherited && !r.claimed && (r.injected || !e.serving.all && e.bulk.state != bulkIdle):
+		// Perhaps a copy of before the restart: its owner has not told yet what it
+		// calls it. What nobody does is offered when our own bulk update is over.
 	case r.claims():
 		r.claimed = true
 		e.say(i, e.seqOf(e.putState(0, i, wire.ActUpd)))

@@ -93,14 +93,6 @@ func (w *window) whole() uint64 {
 	return w.high
 }
 
-// missing is how many packets are waited for.
-func (w *window) missing() (n uint64) {
-	for i := range w.gaps {
-		n += w.gaps[i].last - w.gaps[i].first + 1
-	}
-	return n
-}
-
 // giveUp forgets the first n gaps and returns how many packets that were.
 func (w *window) giveUp(n int) (packets uint64) {
 	for i := range w.gaps[:n] {

@@ -26,6 +26,7 @@ func Programs() []Program {
 		{"conntrack", "conntrack", []string{"demo", "test", "bench", "soak"}},
 		{"conntrackd", "conntrackd", []string{"soak-conntrackd"}},
 		{"tcpdump", "tcpdump", []string{"demo", "test"}},
+		{"tshark", "tshark", []string{"test"}}, // runs share/wireshark/pfsync.lua
 		{"mandoc", "mandoc", []string{"test"}},
 		{"strace", "strace", []string{"test"}},
 		{"systemd-analyze", "systemd", []string{"test"}}, // reads the unit file; systemd need not run

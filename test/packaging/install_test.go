@@ -96,7 +96,7 @@ func TestInstall(t *testing.T) {
 	// All of share, and what it runs, is there.
 	for pattern, folder := range map[string]string{
 		"systemd/*": "lib/systemd/system", "sysctl.d/*": "lib/sysctl.d", "modules-load.d/*": "lib/modules-load.d",
-		"prometheus/*": "share/pfsync/prometheus", "grafana/*": "share/pfsync/grafana", "wireshark/*": "share/pfsync/wireshark",
+		"prometheus/*": "share/pfsync/prometheus", "grafana/*": "share/pfsync/grafana", "wireshark/*": "lib/wireshark/plugins",
 		"completions/zsh/*": "share/zsh/site-functions",
 	} {
 		shared, err := filepath.Glob("../../share/" + pattern)

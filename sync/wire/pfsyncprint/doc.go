@@ -7,4 +7,6 @@
 //
 // The trailer of a Linux sender is one line, from verbosity 1 on or when there are no
 // messages; 2 adds a line for each attribute, 3 what is in lists of buckets and states.
+//
+// Or packets are printed as JSON, with all their fields.
 package pfsyncprint

@@ -31,6 +31,28 @@ func CheckLink(link layers.LinkType) error {
 	return fmt.Errorf("link type %d is not one that carries pfsync: Ethernet, raw IP, Linux cooked or PFSYNC expected", uint8(link))
 }
 
+// Portable returns a frame under the link type that most programs read, and that
+// gopacket can write into a file: the systems' own numbers of raw IP become
+// layers.LinkTypeRaw, and so do Linux cooked captures of version 2, without their
+// header, and those on pfsync0 that have an IP header. The memory is that of data.
+func Portable(link layers.LinkType, data []byte) (layers.LinkType, []byte) {
+	switch link {
+	case linkRawBSD, linkRawOpenBSD:
+		return layers.LinkTypeRaw, data
+	case linkSLL2:
+		if len(data) < sll2Len {
+			return link, data
+		}
+		return layers.LinkTypeRaw, data[sll2Len:]
+	case pfsynclayer.LinkTypePFSync, pfsynclayer.LinkTypePFSyncOpenBSD, pfsynclayer.LinkTypePFSyncFreeBSD:
+		if len(data) == 0 || data[0]>>4 == 0 { // the first byte is pfsync's version
+			return pfsynclayer.LinkTypePFSync, data
+		}
+		return layers.LinkTypeRaw, data
+	}
+	return link, data
+}
+
 // datagram is what a frame holds of pfsync.
 type datagram struct {
 	src, dst netip.Addr // invalid without IP header
@@ -41,19 +63,13 @@ type datagram struct {
 
 // find looks for pfsync in a frame.
 func find(link layers.LinkType, data []byte, cut bool) (d datagram, ok bool) {
-	switch link {
-	case linkRawBSD, linkRawOpenBSD, layers.LinkTypeIPv4, layers.LinkTypeIPv6:
+	switch link, data = Portable(link, data); link {
+	case layers.LinkTypeIPv4, layers.LinkTypeIPv6:
 		link = layers.LinkTypeRaw
+	case pfsynclayer.LinkTypePFSync: // no IP header
+		return datagram{payload: data, cut: cut}, true
 	case linkSLL2:
-		if len(data) < sll2Len {
-			return d, false
-		}
-		link, data = layers.LinkTypeRaw, data[sll2Len:]
-	case pfsynclayer.LinkTypePFSync, pfsynclayer.LinkTypePFSyncOpenBSD, pfsynclayer.LinkTypePFSyncFreeBSD:
-		if len(data) == 0 || data[0]>>4 == 0 { // no IP header: the first byte is pfsync's version
-			return datagram{payload: data, cut: cut}, true
-		}
-		link = layers.LinkTypeRaw
+		return d, false
 	}
 	packet := gopacket.NewPacket(data, link, gopacket.DecodeOptions{Lazy: true, NoCopy: true})
 	switch ip := packet.NetworkLayer().(type) {

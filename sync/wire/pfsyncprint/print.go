@@ -5,49 +5,92 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
+	"net/netip"
 	"time"
 
 	"github.com/google/gopacket/layers"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/wire"
+	"github.com/pfsync-linux/pfsync/sync/wire/pfsyncfilter"
 )
 
 // Counts tells what became of the frames.
 type Counts struct {
-	Packets      uint64 // pfsync packets, the following three included
+	Packets      uint64 // pfsync packets, the following four included
 	OtherVersion uint64 // not OpenBSD's version 6: only named
 	Malformed    uint64 // printed as far as possible, with the reason
 	Cut          uint64 // the capture does not have all of them
+	LeftOut      uint64 // by the filter: not printed
 	NotPFSync    uint64 // frames with something else: not printed
 }
 
 func (c Counts) String() string {
-	s := "s"
+	s, leftOut := "s", ""
 	if c.Packets == 1 {
 		s = ""
 	}
-	return fmt.Sprintf("%d packet%s (%d of another version, %d malformed, %d cut off by the capture), %d not pfsync",
-		c.Packets, s, c.OtherVersion, c.Malformed, c.Cut, c.NotPFSync)
+	if c.LeftOut > 0 {
+		leftOut = fmt.Sprintf("%d left out by the filter, ", c.LeftOut)
+	}
+	return fmt.Sprintf("%d packet%s (%d of another version, %d malformed, %d cut off by the capture), %s%d not pfsync",
+		c.Packets, s, c.OtherVersion, c.Malformed, c.Cut, leftOut, c.NotPFSync)
+}
+
+// Printed is the number of packets that have been printed.
+func (c Counts) Printed() uint64 { return c.Packets - c.LeftOut }
+
+// format is a way to write packets. Its methods are called in the order of what is in
+// the packet, between begin and end; they append to the printer's buffer.
+type format interface {
+	begin(at time.Time, src, dst netip.Addr)
+	header(h *wire.Header)                     // nil: there is no whole one
+	otherVersion(h *wire.Header)               // nothing else is known of it
+	section(s wire.Section)                    // its messages follow
+	skipped(s wire.Section)                    // instead of its messages
+	message(x *wire.Message, bad error)        // of a bad one Action and ID are set
+	trailer(t *wire.Trailer, bare bool)        // bare: the packet has no messages
+	attribute(a wire.AttrType, b []byte) error // of the trailer; nothing if a value is wrong
+	foreign(n int, why error, bare bool)       // bytes behind the packet that are no trailer
+	nothing()                                  // neither messages nor anything behind them
+	malformed(err error)                       // nothing that follows could be read
+	cut()                                      // by the capture
+	end()
 }
 
 // Printer prints frames. It is not safe for concurrent use.
 type Printer struct {
-	w       io.Writer
-	verbose int
-	zone    *time.Location
-	counts  Counts
-	buf     bytes.Buffer // of one frame
-	bad     bool         // it is malformed
-	prefix  string       // of each line of verbosity 0
-	message wire.Message
+	w      io.Writer
+	format format
+	filter *pfsyncfilter.Filter
+	counts Counts
+	buf    bytes.Buffer // of one frame
+
+	src      netip.Addr // of the packet at hand
+	bad      bool       // it is malformed
+	messages int        // that it has
+	selected int        // of them, by the filter
+	message  wire.Message
 }
 
-// New prints to w, one Write for each frame, with the times of zone.
+// New prints text to w, one Write for each frame, with the times of zone.
 func New(w io.Writer, verbose int, zone *time.Location) *Printer {
-	return &Printer{w: w, verbose: verbose, zone: zone}
+	p := &Printer{w: w}
+	p.format = &text{b: &p.buf, verbose: verbose, zone: zone}
+	return p
 }
+
+// NewJSON prints JSON to w: one object on a line, in one Write, for each packet.
+// pfsyncdump(8) describes them.
+func NewJSON(w io.Writer) *Printer {
+	p := &Printer{w: w}
+	p.format = &object{b: &p.buf}
+	return p
+}
+
+// Select prints only the messages that f selects, and of packets without messages
+// those that it selects; nil is for all.
+func (p *Printer) Select(f *pfsyncfilter.Filter) { p.filter = f }
 
 // Counts returns what has been counted so far.
 func (p *Printer) Counts() Counts { return p.counts }
@@ -66,29 +109,26 @@ func (p *Printer) Frame(at time.Time, link layers.LinkType, data []byte, cut boo
 	}
 	p.counts.Packets++
 	p.buf.Reset()
-	p.bad = false
-	p.packet(at, d)
+	p.src, p.bad, p.messages, p.selected = d.src, false, 0, 0
+	p.format.begin(at, d.src, d.dst)
+	p.packet(d)
 	if p.bad {
 		p.counts.Malformed++
 	}
+	if p.filter != nil && p.selected == 0 && (p.messages > 0 || !p.filter.Match(p.src, nil)) {
+		p.counts.LeftOut++
+		return nil
+	}
+	p.format.end()
 	if _, err := p.w.Write(p.buf.Bytes()); err != nil {
 		return fmt.Errorf("output: %w", err)
 	}
 	return nil
 }
 
-func (p *Printer) packet(at time.Time, d datagram) {
-	p.prefix = at.In(p.zone).Format("15:04:05.000000") + " "
-	if d.src.IsValid() && !d.src.IsUnspecified() { // on pfsync0 OpenBSD has no source
-		p.prefix += d.src.String()
-		if p.verbose > 0 {
-			p.prefix += " > " + d.dst.String()
-		}
-		p.prefix += ": "
-	}
+func (p *Printer) packet(d datagram) {
 	if d.fragment {
-		p.prefix += "PFSYNC"
-		p.head("")
+		p.format.header(nil)
 		p.malformed(errors.New("a fragment of an IP packet"))
 		return
 	}
@@ -98,19 +138,15 @@ func (p *Printer) packet(at time.Time, d datagram) {
 		p.counts.Cut++
 	}
 	if errors.Is(err, wire.ErrShort) {
-		p.prefix += "PFSYNC"
-		p.head("")
-		p.end(err, cut)
+		p.format.header(nil)
+		p.stop(err, cut)
 		return
 	}
-	p.prefix += fmt.Sprintf("PFSYNCv%d", h.Version)
-	p.head(fmt.Sprintf(" len %d", h.Len))
+	p.format.header(&h)
 	switch {
 	case errors.Is(err, wire.ErrVersion):
 		p.counts.OtherVersion++
-		if p.verbose == 0 {
-			p.line(fmt.Sprintf("len %d", h.Len))
-		}
+		p.format.otherVersion(&h)
 		return
 	case cut:
 		rest = d.payload[wire.HeaderLen:]
@@ -132,7 +168,7 @@ func (p *Printer) sections(rest []byte, cut bool) {
 			s.Body, err = rest[wire.SubheaderLen:], nil // what there is of it
 		}
 		if err != nil {
-			p.end(err, false)
+			p.malformed(err)
 			return
 		}
 		p.section(s)
@@ -140,7 +176,7 @@ func (p *Printer) sections(rest []byte, cut bool) {
 	}
 	switch {
 	case cut:
-		p.end(nil, true)
+		p.format.cut()
 	case len(rest) > 0:
 		p.malformed(fmt.Errorf("%d bytes behind the last section", len(rest)))
 	}
@@ -148,11 +184,21 @@ func (p *Printer) sections(rest []byte, cut bool) {
 
 // section prints its messages.
 func (p *Printer) section(s wire.Section) {
-	if p.verbose > 0 {
-		fmt.Fprintf(&p.buf, "    act %v count %d\n", s.Action, s.Count)
+	begun := false
+	begin := func() {
+		if !begun {
+			p.format.section(s)
+		}
+		begun = true
+	}
+	if p.filter == nil {
+		begin()
 	}
 	if s.Skipped() {
-		p.item(s.Action, fmt.Sprintf("skipped: %d messages of %d bytes", s.Count, s.Size))
+		if p.selects(&wire.Message{Action: s.Action}) {
+			begin()
+			p.format.skipped(s)
+		}
 		return
 	}
 	for i := range s.Count {
@@ -160,138 +206,88 @@ func (p *Printer) section(s wire.Section) {
 		if m == nil {
 			return // cut off here
 		}
-		if err := wire.OpenBSD6.Parse(s.Action, m, &p.message); err != nil {
+		x := &p.message
+		err := wire.OpenBSD6.Parse(s.Action, m, x)
+		if err != nil {
 			p.bad = true
-			p.item(s.Action, p.id()+" malformed: "+err.Error())
-			continue
+			x = idOnly(x) // the rest is that of an earlier message
 		}
-		p.printMessage()
+		if p.selects(x) {
+			begin()
+			p.format.message(x, err)
+		}
 	}
 }
 
-// id is the id of the message at hand.
-func (p *Printer) id() string {
-	x := &p.message
-	id := x.ID
+// selects tells whether a message is to be printed.
+func (p *Printer) selects(x *wire.Message) bool {
+	p.messages++
+	if p.filter != nil && !p.filter.Match(p.src, x) {
+		return false
+	}
+	p.selected++
+	return true
+}
+
+// idOnly is a message with no more than the id of x.
+func idOnly(x *wire.Message) *wire.Message {
+	return &wire.Message{
+		Action: x.Action, ID: x.ID, State: pfstate.State{ID: x.State.ID}, UpdC: wire.UpdC{ID: x.UpdC.ID},
+	}
+}
+
+// behind prints what lies behind the packet: the trailer of a Linux sender. bare
+// tells that the packet had no messages.
+func (p *Printer) behind(b []byte, bare, cut bool) {
+	t, err := wire.ParseTrailer(b)
 	switch {
-	case x.Action.HasState():
-		id = x.State.ID
-	case x.Action == wire.ActUpdC:
-		id = x.UpdC.ID
-	}
-	return fmt.Sprintf("id: %016x creatorid: %08x", id.State, id.Creator)
-}
-
-func (p *Printer) printMessage() {
-	x := &p.message
-	switch x.Action {
-	case wire.ActClr:
-		text := fmt.Sprintf("creatorid: %08x", x.Clr.Creator)
-		if name := x.Clr.IfName.String(); name != "" {
-			text += " interface: " + escape(name)
+	case len(b) == 0:
+		if bare {
+			p.format.nothing()
 		}
-		p.item(x.Action, text)
-	case wire.ActBus:
-		s := int64(x.Bus.EndTime / time.Second)
-		p.item(x.Action, fmt.Sprintf("creatorid: %08x age: %02d:%02d:%02d status: %v",
-			x.Bus.Creator, s/3600, s/60%60, s%60, x.Bus.Status))
-	case wire.ActTDB, wire.ActOldTDB:
-		p.item(x.Action, fmt.Sprintf("spi: 0x%08x rpl: %d cur_bytes: %d", x.TDB.SPI, x.TDB.Replay, x.TDB.Bytes))
-	case wire.ActUpdC:
-		p.item(x.Action, p.id())
-		if p.verbose > 2 {
-			u := &x.UpdC
-			proto := protoOf(u.Timeout)
-			p.item(x.Action, fmt.Sprintf("timeout=%v %s %s", u.Timeout, peer("src", &u.Src, proto), peer("dst", &u.Dst, proto)))
-		}
-	case wire.ActIns, wire.ActUpd, wire.ActDel:
-		p.printState()
+	case err == nil:
+		p.trailer(t, bare)
+	case cut && !errors.Is(err, wire.ErrVersion) && !errors.Is(err, wire.ErrValue):
+		p.counts.Cut++
+		p.format.cut()
+	case errors.Is(err, wire.ErrNoTrailer), errors.Is(err, wire.ErrVersion): // somebody else's, a newer sender's
+		p.format.foreign(len(b), err, bare)
 	default:
-		p.item(x.Action, p.id())
-	}
-}
-
-func (p *Printer) printState() {
-	x := &p.message
-	s := &x.State
-	if p.verbose == 0 {
-		p.item(x.Action, p.id()+" "+s.String())
-		return
-	}
-	p.buf.WriteString(s.Format(p.verbose))
-	p.buf.WriteByte('\n')
-	if p.verbose > 2 {
-		p.item(x.Action, fmt.Sprintf("timeout=%v state_flags=0x%04x sync_flags=0x%02x updates=%d",
-			s.Timeout, uint16(s.Flags), s.SyncFlags, s.Updates))
-	}
-}
-
-// head prints the packet's line, if there is one.
-func (p *Printer) head(rest string) {
-	if p.verbose > 0 {
-		p.buf.WriteString(p.prefix + rest + "\n")
-	}
-}
-
-// item prints one message.
-func (p *Printer) item(a wire.Action, text string) {
-	if p.verbose == 0 {
-		p.line(a.String() + " " + text)
-		return
-	}
-	p.buf.WriteString("\t" + text + "\n")
-}
-
-// line prints a line of verbosity 0.
-func (p *Printer) line(text string) { p.buf.WriteString(p.prefix + " " + text + "\n") }
-
-// end prints why nothing more is printed of a packet.
-func (p *Printer) end(err error, cut bool) {
-	switch {
-	case !cut:
 		p.malformed(err)
-	case p.verbose == 0:
-		p.line("... cut off by the capture")
-	default:
-		p.buf.WriteString("    ...\n")
 	}
+}
+
+func (p *Printer) trailer(t wire.Trailer, bare bool) {
+	p.format.trailer(&t, bare)
+	var bad error // first reason
+	for rest := t.Attrs; len(rest) > 0; {
+		typ, body, next, err := wire.NextAttr(rest)
+		if bad == nil {
+			bad = err
+		}
+		if err != nil {
+			break
+		}
+		if err := p.format.attribute(typ, body); bad == nil {
+			bad = err
+		}
+		rest = next
+	}
+	if bad != nil {
+		p.malformed(bad)
+	}
+}
+
+// stop tells why nothing more is printed of a packet.
+func (p *Printer) stop(err error, cut bool) {
+	if cut {
+		p.format.cut()
+		return
+	}
+	p.malformed(err)
 }
 
 func (p *Printer) malformed(err error) {
 	p.bad = true
-	p.summary("malformed: " + err.Error())
-}
-
-// summary prints a line about the packet.
-func (p *Printer) summary(text string) {
-	if p.verbose == 0 {
-		p.line(text)
-		return
-	}
-	p.buf.WriteString("    " + text + "\n")
-}
-
-// protoOf is the protocol that a class of timeouts is for: a compressed update has no other word of it.
-func protoOf(t pfstate.Timeout) uint8 {
-	switch {
-	case t <= pfstate.TCPClosedTimeout:
-		return pfstate.ProtoTCP
-	case t == pfstate.ICMPFirstPacket || t == pfstate.ICMPErrorReply:
-		return pfstate.ProtoICMP
-	}
-	return pfstate.ProtoUDP
-}
-
-func peer(name string, p *pfstate.Peer, proto uint8) string {
-	text := name + "=" + p.State.Name(proto)
-	if proto == pfstate.ProtoTCP {
-		text += fmt.Sprintf(" %s.seqlo=%d %s.seqhi=%d %s.max_win=%d", name, p.SeqLo, name, p.SeqHi, name, p.MaxWin)
-	}
-	return text
-}
-
-// escape replaces what could disturb a terminal.
-func escape(s string) string {
-	q := strconv.QuoteToASCII(s)
-	return q[1 : len(q)-1]
+	p.format.malformed(err)
 }

@@ -3,6 +3,7 @@ package pfsyncprint_test
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -328,8 +329,19 @@ func FuzzFrame(f *testing.F) {
 		if pfsyncprint.CheckLink(layers.LinkType(link)) != nil {
 			return
 		}
+		var object bytes.Buffer
+		p := pfsyncprint.NewJSON(&object)
+		if err := p.Frame(at, layers.LinkType(link), data, cut); err != nil {
+			t.Fatal(err)
+		}
+		if object.Len() > 0 && (!json.Valid(object.Bytes()) || bytes.IndexByte(object.Bytes(), '\n') != object.Len()-1) {
+			t.Fatalf("not a line of JSON: %q", object.String())
+		}
 		for verbose := range 4 {
 			got, counts := printed(t, verbose, layers.LinkType(link), cut, data)
+			if counts != p.Counts() {
+				t.Fatalf("counted %v, with JSON %v", counts, p.Counts())
+			}
 			if (got == "") != (counts.Packets == 0) {
 				t.Fatalf("printed %q, counted %v", got, counts)
 			}

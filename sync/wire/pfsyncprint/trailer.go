@@ -1,83 +1,12 @@
 package pfsyncprint
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
-
-// behind prints what lies behind the packet: the trailer of a Linux sender. bare
-// tells that the packet had no messages.
-func (p *Printer) behind(b []byte, bare, cut bool) {
-	t, err := wire.ParseTrailer(b)
-	switch {
-	case len(b) == 0:
-		if bare && p.verbose == 0 {
-			p.line("no messages")
-		}
-	case err == nil:
-		p.trailer(t, bare)
-	case cut && !errors.Is(err, wire.ErrVersion) && !errors.Is(err, wire.ErrValue):
-		p.counts.Cut++
-		p.end(nil, true)
-	case errors.Is(err, wire.ErrNoTrailer), errors.Is(err, wire.ErrVersion): // somebody else's, a newer sender's
-		if bare || p.verbose > 0 {
-			p.summary(fmt.Sprintf("%d bytes behind the packet: %v", len(b), err))
-		}
-	default:
-		p.malformed(err)
-	}
-}
-
-func (p *Printer) trailer(t wire.Trailer, bare bool) {
-	var names, items []string
-	var bad error // first reason
-	for rest := t.Attrs; len(rest) > 0; {
-		typ, body, next, err := wire.NextAttr(rest)
-		if err != nil {
-			if bad == nil {
-				bad = err
-			}
-			break
-		}
-		names = append(names, typ.String())
-		text, err := attr(typ, body, p.verbose)
-		switch {
-		case err == nil:
-			items = append(items, text)
-		case bad == nil:
-			bad = err
-		}
-		rest = next
-	}
-	if bare || p.verbose > 0 {
-		text := fmt.Sprintf("trailer epoch %016x seq %d", t.Epoch, t.Seq)
-		if t.Flags&wire.FlagAnswer != 0 {
-			text += " answer"
-		}
-		if t.Flags&wire.FlagHeir != 0 {
-			text += " heir"
-		}
-		if other := t.Flags &^ (wire.FlagAnswer | wire.FlagHeir); other != 0 {
-			text += fmt.Sprintf(" flags 0x%02x", uint8(other))
-		}
-		if names != nil {
-			text += " attributes: " + strings.Join(names, ", ")
-		}
-		p.summary(text)
-	}
-	if p.verbose > 1 {
-		for _, text := range items {
-			p.buf.WriteString("\t" + text + "\n")
-		}
-	}
-	if bad != nil {
-		p.malformed(bad)
-	}
-}
 
 // attr is what an attribute says; from verbosity 3 on the entries of long lists too,
 // on lines of their own. The error is about a value.
@@ -137,7 +66,7 @@ func request(typ wire.AttrType, body []byte, verbose int) (string, error) {
 		text += " buckets: " + list(rest, wire.BucketLen, func(i int) string {
 			k, ok := wire.BucketAt(rest, i)
 			if !ok && err == nil {
-				err = fmt.Errorf("%v: %w: bucket %d of %d", typ, wire.ErrValue, k, wire.Buckets)
+				err = badBucket(typ, k)
 			}
 			return strconv.Itoa(k)
 		})
