@@ -53,6 +53,7 @@ func completes(t *testing.T, r root) {
 		{"keywords that take away", []string{"pfifconfig", "pfsync0", "up", "-s"}, []string{"-syncdev", "-syncpeer"}, []string{"-key", "up"}},
 		{"keywords of another", []string{"pfifconfig", "lo", ""}, []string{"up", "mtu"}, []string{"syncdev"}},
 		{"the interface behind a keyword", []string{"pfifconfig", "pfsync0", "syncdev", "l"}, []string{"lo"}, []string{"syncpeer"}},
+		{"a choice of the usage line", []string{"pfifconfig", "--style", ""}, []string{"openbsd", "both"}, []string{"lo"}},
 		{"interfaces to start", []string{"pfnetstart", "pf"}, []string{"pfsync0"}, []string{"lo"}},
 	} {
 		for shell, args := range shells {
