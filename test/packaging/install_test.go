@@ -110,7 +110,7 @@ func TestInstall(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s is not installed: %v", s, err)
 			}
-			for _, m := range regexp.MustCompile(`(?m)^ExecStart=(\S+)|(/[\w/]+)/pfsync-complete`).FindAllStringSubmatch(string(text), -1) {
+			for _, m := range regexp.MustCompile(`(?m)^Exec(?:Start|Reload)=(\S+)|(/[\w/]+)/pfsync-complete`).FindAllStringSubmatch(string(text), -1) {
 				if m[2] != "" {
 					m[1] = m[2] + "/pfsync-complete"
 				}
