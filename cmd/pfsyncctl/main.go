@@ -36,7 +36,7 @@ type daemon interface {
 	SetSysctl(ctx context.Context, s sysctl.Setting) (old int64, err error)
 }
 
-const usage = "usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]..."
+const usage = "usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]..."
 
 // errNotOK ends the program with status 1 after what is wrong was printed.
 var errNotOK = errors.New("a peer is not in order")
@@ -86,11 +86,21 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 			{
 				Name: "stats", Usage: "counters that are not zero; with -a all of them",
 				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
-				Flags: []cli.Flag{asJSON, &cli.BoolFlag{Name: "a", Usage: "also those that are zero"}},
+				Flags: []cli.Flag{
+					asJSON,
+					&cli.BoolFlag{Name: "a", Usage: "also those that are zero"},
+					&cli.BoolFlag{Name: "bsd", Usage: "print as netstat -s -p pfsync does"},
+				},
 				Action: func(c *cli.Context) error {
+					if c.Bool("bsd") && c.Bool("json") {
+						return errors.New("stats: --bsd and --json exclude each other")
+					}
 					all, err := d.Counters(c.Context)
 					if err != nil {
 						return err
+					}
+					if c.Bool("bsd") {
+						return printBSD(stdout, all, c.Bool("a"))
 					}
 					return printCounters(stdout, all, c.Bool("a"), c.Bool("json"))
 				},

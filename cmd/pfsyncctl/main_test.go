@@ -88,11 +88,14 @@ func TestPfsyncctl(t *testing.T) {
   "schema": 1,
   "status": {
     "table": "conntrack",
+    "entries": 0,
+    "limit": 0,
     "states": {
       "local": 3,
       "imported": 4
     },
     "bulk": "done",
+    "queued": 0,
     "peers": [],
     "creatorid": "000000a1"
   }
@@ -102,12 +105,12 @@ func TestPfsyncctl(t *testing.T) {
 		{"stats", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
 		{"bulk", nil, "", ""},
 		{"bulk", errors.New("pfsync0: Operation not permitted (needs root)"), "", "pfsyncctl: pfsync0: Operation not permitted (needs root)\n"},
-		{"bulk now", nil, "", "pfsyncctl: now: unexpected behind bulk (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
+		{"bulk now", nil, "", "pfsyncctl: now: unexpected behind bulk (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
 		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, peers, stats, status or sysctl\n"},
-		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
-		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
-		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
-		{"status --json extra", nil, "", "pfsyncctl: extra: unexpected behind status (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
+		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
+		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
+		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
+		{"status --json extra", nil, "", "pfsyncctl: extra: unexpected behind status (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
 		{"sysctl net.inet.carp.allow", nil, "net.inet.carp.allow=1\n", ""},
 		{"sysctl net.inet.carp.log", nil, "", "pfsyncctl: net.inet.carp.log: pfsyncd does not know it; it is of another version\n"},
 		{"sysctl net.inet.carp.allow=0", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},

@@ -48,10 +48,13 @@ func (e *WordError) Unwrap() error { return e.Err }
 
 // Status is the daemon's state beyond what ifconfig shows.
 type Status struct {
-	Table   string          `json:"table"` // conntrack or memory
+	Table   string          `json:"table"`   // conntrack or memory
+	Entries int             `json:"entries"` // in the table, whether they are shared or not
+	Limit   int             `json:"limit"`   // of Entries, 0: none
 	Creator uint32          `json:"creatorid"`
 	States  States          `json:"states"`
-	Bulk    string          `json:"bulk"` // none, start, sent, bulk, done, failed
+	Bulk    string          `json:"bulk"`   // none, start, sent, bulk, done, failed
+	Queued  int             `json:"queued"` // messages that wait to be sent
 	Peers   []ifconfig.Peer `json:"peers"`
 }
 

@@ -8,6 +8,7 @@
 //	GET  /v1/counters     []Counter
 //	GET  /v1/peers        []ifconfig.Peer
 //	GET  /v1/status       Status
+//	GET  /metrics         for Prometheus, if the Server was given them
 //	GET  /v1/sysctl       []sysctl.Setting
 //	POST /v1/sysctl       sysctl.Setting, root only; answers Old
 //

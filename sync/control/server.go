@@ -32,6 +32,9 @@ const (
 
 // Server answers on the control socket.
 type Server struct {
+	// Metrics answers GET /metrics, for everybody; nil: no such endpoint. Set it before Serve.
+	Metrics http.Handler
+
 	node    Node
 	log     *slog.Logger
 	routes  map[string]route
@@ -125,6 +128,10 @@ func (e httpError) Error() string { return e.text }
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.Metrics != nil && r.URL.Path == "/metrics" && r.Method == http.MethodGet {
+		s.Metrics.ServeHTTP(w, r)
+		return
+	}
 	answer, err := s.handle(r)
 	status := http.StatusOK
 	if err != nil {
@@ -242,6 +249,16 @@ func (s *Server) bulk(r *http.Request) (any, error) {
 	}
 	return struct{}{}, nil
 }
+
+// Node is the Server's Node, with the Server's own counters behind the Node's.
+func (s *Server) Node() Node { return counted{s.node, s} }
+
+type counted struct {
+	Node
+	server *Server
+}
+
+func (c counted) Counters() ([]pfstate.Counter, error) { return c.server.counters() }
 
 func (s *Server) counters() ([]pfstate.Counter, error) {
 	list, err := s.node.Counters()

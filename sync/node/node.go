@@ -43,6 +43,7 @@ type Config struct {
 	Table         Table
 	TableName     string                                 // conntrack or memory, as shown to operators
 	TableCounters func() []pfstate.Counter               // may be nil
+	TableUse      func() (entries, limit int, err error) // of all of the table; nil, or an error: what is shared is all that is known
 	PeerStates    int                                    // states that one peer may have here, 0: no limit
 	Continues     bool                                   // the table is the one that the daemon before had
 	OpenDevice    func(name string) (Device, error)      // makes pfsync0
