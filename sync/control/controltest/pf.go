@@ -2,6 +2,7 @@ package controltest
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -100,4 +101,37 @@ func (n *Node) Info() (control.Info, error) {
 		info.Timeouts = append(info.Timeouts, control.Timeout{Name: c.String(), Value: ifconfig.Seconds(c.Default())})
 	}
 	return info, nil
+}
+
+// Samples are states of each kind, for scripts: a connection that is translated at its source, one at
+// its destination, one that is not, one of IPv6, an echo, and one of a BSD peer's interface.
+func Samples() []pfstate.State {
+	sample := func(id uint64, proto uint8, src, dst pfstate.PeerState, ends ...string) pfstate.State {
+		s := pfstate.Default()
+		s.ID = pfstate.ID{State: 0x6740d1c500000000 + id, Creator: 0x1a2b3c4d}
+		s.Proto, s.Src.State, s.Dst.State = proto, src, dst
+		s.Timeout = pfstate.TimeoutOf(proto, src, dst)
+		s.Creation, s.Expire = 250*time.Second, 119*time.Hour
+		s.Packets, s.Bytes = [2]uint64{210, 198}, [2]uint64{30112, 240001}
+		a := [4]netip.AddrPort{}
+		for i := range a {
+			a[i] = netip.MustParseAddrPort(ends[i])
+		}
+		s.SetTuples(
+			pfstate.Tuple{Src: a[0].Addr(), Dst: a[1].Addr(), SrcPort: a[0].Port(), DstPort: a[1].Port()},
+			pfstate.Tuple{Src: a[2].Addr(), Dst: a[3].Addr(), SrcPort: a[2].Port(), DstPort: a[3].Port()}, 0)
+		return s
+	}
+	const tcp, est = pfstate.ProtoTCP, pfstate.TCPEstablished
+	list := []pfstate.State{
+		sample(1, tcp, est, est, "192.168.0.20:40118", "198.51.100.80:443", "198.51.100.80:443", "203.0.113.9:61000"),
+		sample(2, tcp, est, pfstate.TCPFinWait2, "198.51.100.7:50312", "203.0.113.9:22", "192.168.0.254:2222", "198.51.100.7:50312"),
+		sample(3, tcp, pfstate.TCPSynSent, pfstate.TCPClosed, "192.168.0.20:40119", "10.9.0.1:25", "10.9.0.1:25", "192.168.0.20:40119"),
+		sample(4, pfstate.ProtoUDP, pfstate.Multiple, pfstate.Single,
+			"[2001:db8:1::7]:61001", "[2001:db8::53]:53", "[2001:db8::53]:53", "[2001:db8:1::7]:61001"),
+		sample(5, pfstate.ProtoICMP, 0, 0, "192.168.0.20:8123", "198.51.100.80:8", "198.51.100.80:8", "192.168.0.20:8123"),
+		sample(6, tcp, est, est, "192.168.0.21:40120", "10.9.0.2:80", "10.9.0.2:80", "192.168.0.21:40120"),
+	}
+	list[5].IfName = pfstate.NewIfName("sis0")
+	return list
 }
