@@ -37,6 +37,7 @@ type daemon interface {
 	Enable(ctx context.Context, on bool) error
 	Info(ctx context.Context) (control.Info, error)
 	Counters(ctx context.Context) ([]pfstate.Counter, error)
+	Status(ctx context.Context) (control.Status, error)
 }
 
 // program is one run of pfctl.

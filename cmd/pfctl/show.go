@@ -95,6 +95,14 @@ func (p *program) showJSON(ctx context.Context, info control.Info) error {
 // showStates prints states as they come: how many there are does not matter.
 func (p *program) showStates(ctx context.Context) error {
 	own := ownAddresses()
+	var maker func(creator uint32) string
+	if p.verbose > 1 && !p.json {
+		status, err := p.daemon.Status(ctx)
+		if err != nil {
+			return err
+		}
+		maker = makers(status)
+	}
 	out := bufio.NewWriterSize(p.stdout, 64<<10)
 	err := p.daemon.States(ctx, control.Selection{Interface: p.iface, Host: p.host}, func(s *pfstate.State) error {
 		turn(s, own)
@@ -109,12 +117,34 @@ func (p *program) showStates(ctx context.Context) error {
 		if _, err := out.WriteString(s.Format(p.verbose)); err != nil {
 			return err
 		}
+		if maker != nil {
+			if _, err := out.WriteString("\n   sync: " + maker(s.ID.Creator)); err != nil {
+				return err
+			}
+		}
 		return out.WriteByte('\n')
 	})
 	if flushErr := out.Flush(); err == nil {
 		err = flushErr
 	}
 	return err
+}
+
+// makers names the firewall that made a state, by its creatorid.
+func makers(status control.Status) func(creator uint32) string {
+	names := map[uint32]string{}
+	for _, p := range status.Peers {
+		if p.Creator != 0 {
+			names[uint32(p.Creator)] = "peer " + p.Addr.String()
+		}
+	}
+	names[status.Creator] = "local"
+	return func(creator uint32) string {
+		if name, ok := names[creator]; ok {
+			return name
+		}
+		return "peer unknown" // not heard since the daemon began
+	}
 }
 
 // ownAddresses are those of this machine.

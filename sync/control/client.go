@@ -30,6 +30,7 @@ var ErrNoAnswer = errors.New("pfsyncd does not answer")
 const (
 	showTimeout   = 3 * time.Second  // for an answer that changes nothing
 	changeTimeout = 10 * time.Second // for a change
+	statesPause   = 30 * time.Second // between some states and the next that are chosen
 	retryEvery    = 50 * time.Millisecond
 )
 
@@ -165,10 +166,11 @@ func (c *Client) States(ctx context.Context, sel Selection, yield func(*pfstate.
 		return err
 	}
 	defer resp.Body.Close()
+	patience.Stop()
 	from := bufio.NewReaderSize(resp.Body, 256*wire.StateLen)
 	var s pfstate.State
 	for n := 0; ; n++ {
-		patience.Reset(showTimeout) // of the daemon, not of yield
+		patience.Reset(statesPause) // of the daemon, not of yield
 		record, err := from.Peek(wire.StateLen)
 		patience.Stop()
 		switch {
@@ -192,14 +194,15 @@ func (c *Client) States(ctx context.Context, sel Selection, yield func(*pfstate.
 }
 
 // Kill removes the states that match, here and at the peers. ErrNoAnswer may mean that they
-// are removed all the same.
+// are removed all the same; so it is with every order.
 func (c *Client) Kill(ctx context.Context, k Kill) (killed Killed, err error) {
-	return killed, c.post(ctx, "/v1/kill", k, &killed)
+	err = c.post(ctx, "/v1/kill", k, &killed)
+	return killed, err
 }
 
 // Flush removes all states, here and, those made here, at the peers.
 func (c *Client) Flush(ctx context.Context) (flushed Killed, err error) {
-	err = c.do(ctx, http.MethodPost, "/v1/flush", nil, &flushed)
+	err = c.post(ctx, "/v1/flush", nil, &flushed)
 	return flushed, err
 }
 
@@ -227,13 +230,19 @@ func (c *Client) Info(ctx context.Context) (i Info, err error) {
 	return i, err
 }
 
-// post sends a question as JSON.
-func (c *Client) post(ctx context.Context, path string, question, answer any) error {
-	b, err := json.Marshal(question)
-	if err != nil {
-		return err
+// post sends an order, with a question as JSON if there is one.
+func (c *Client) post(ctx context.Context, path string, question, answer any) (err error) {
+	var b []byte
+	if question != nil {
+		if b, err = json.Marshal(question); err != nil {
+			return err
+		}
 	}
-	return c.do(ctx, http.MethodPost, path, b, answer)
+	err = c.do(ctx, http.MethodPost, path, b, answer)
+	if errors.Is(err, ErrNoAnswer) {
+		return fmt.Errorf("%w (it may still carry this out)", err)
+	}
+	return err
 }
 
 // do sends question, if any, and reads the answer into answer, if wanted.

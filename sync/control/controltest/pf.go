@@ -132,6 +132,6 @@ func Samples() []pfstate.State {
 		sample(5, pfstate.ProtoICMP, 0, 0, "192.168.0.20:8123", "198.51.100.80:8", "198.51.100.80:8", "192.168.0.20:8123"),
 		sample(6, tcp, est, est, "192.168.0.21:40120", "10.9.0.2:80", "10.9.0.2:80", "192.168.0.21:40120"),
 	}
-	list[5].IfName = pfstate.NewIfName("sis0")
+	list[5].IfName, list[5].ID.Creator = pfstate.NewIfName("sis0"), 0x0b5b3f2a
 	return list
 }
