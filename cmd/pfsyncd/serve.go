@@ -149,6 +149,7 @@ func (o options) openTable(cfg *node.Config) error {
 		cfg.Table = t
 		cfg.TableCounters = t.Counters
 		cfg.TableUse = conntrackUse
+		cfg.Limit, cfg.Timeout = t.Limit(), t.Timeout
 		// Half of the table: whoever floods it, the other half is for honest peers.
 		if cfg.PeerStates == 0 {
 			cfg.PeerStates = t.Limit() / 2

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/pfconf"
 	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
 )
@@ -27,6 +28,47 @@ type Node interface {
 	Sysctls() ([]sysctl.Setting, error)
 	// SetSysctl sets one of them and returns what it was.
 	SetSysctl(s sysctl.Setting) (old int64, err error)
+
+	// States yields at most `most` states from the place next on, 0 being the first, and returns
+	// where to go on, 0 at the end. yield is quick and keeps nothing of the state.
+	States(next, most int, yield func(*pfstate.State)) (after int, err error)
+	// Kill removes the states that match, here and at the peers.
+	Kill(k Kill) (Killed, error)
+	// Flush removes all states, here and, those made here, at the peers.
+	Flush() (Killed, error)
+
+	// Rules returns which states are not advertised.
+	Rules() (Rules, error)
+	// SetRuleset replaces the ruleset, enabled or not.
+	SetRuleset(rs *pfconf.Ruleset) error
+	// Enable lets the ruleset count, or not.
+	Enable(on bool) error
+	// Info returns what pfctl -s info, memory and timeouts print.
+	Info() (Info, error)
+}
+
+// Rules say which states are not advertised.
+type Rules struct {
+	Enabled bool           `json:"enabled"` // false: all are advertised
+	Ruleset pfconf.Ruleset `json:"ruleset"`
+}
+
+// Info is what pfctl has to show beside states and rules.
+type Info struct {
+	Enabled  bool             `json:"enabled"`
+	Since    ifconfig.Seconds `json:"since"` // it has been enabled, or not, that long
+	Creator  HexCreator       `json:"creatorid"`
+	Checksum string           `json:"checksum"` // of the rules: MD5, as in pf
+	States   int              `json:"states"`
+	HalfOpen int              `json:"halfopen"` // TCP states before they are established
+	Limit    int              `json:"limit"`    // states that the table may hold, 0: no limit
+	Timeouts []Timeout        `json:"timeouts"` // in pf's order
+}
+
+// Timeout is how long the table keeps states of one of pf's classes.
+type Timeout struct {
+	Name  string           `json:"name"`
+	Value ifconfig.Seconds `json:"value"` // 0: the table has no such timeout
 }
 
 // Old is the answer to a setting: what the value was before.

@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
-	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 )
 
 // request is a Change as /v1/change takes it: with the key, which an ifconfig.Change
@@ -31,12 +29,25 @@ func encodeChange(c ifconfig.Change) ([]byte, error) {
 	return json.Marshal(r)
 }
 
+// decodeObject reads one object and nothing else, and no field that is not known.
+func decodeObject(body []byte, what string, into any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fmt.Errorf("%s: more than one object", what)
+	}
+	return nil
+}
+
 // decodeChange reads a Change as sent to /v1/change. A field that is not known is refused: the
 // whole change could not be applied.
 func decodeChange(body []byte) (ifconfig.Change, error) {
 	var r request
-	if err := decode(body, &r); err != nil {
-		return r.Change, fmt.Errorf("change: %w", err)
+	if err := decodeObject(body, "change", &r); err != nil {
+		return r.Change, err
 	}
 	c := r.Change
 	if r.Key != nil {
@@ -56,26 +67,4 @@ func decodeChange(body []byte) (ifconfig.Change, error) {
 		return c, fmt.Errorf("%s: not an interface of pfsyncd", c.Interface)
 	}
 	return c, nil
-}
-
-// decodeSetting reads a Setting as sent to /v1/sysctl.
-func decodeSetting(body []byte) (sysctl.Setting, error) {
-	var s sysctl.Setting
-	if err := decode(body, &s); err != nil {
-		return s, fmt.Errorf("sysctl: %w", err)
-	}
-	return s, s.Validate()
-}
-
-// decode reads the one object that body is, all of whose fields are known.
-func decode(body []byte, into any) error {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return err
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return errors.New("more than one object")
-	}
-	return nil
 }

@@ -29,12 +29,14 @@ import (
 //	daemon         start a pfsyncd made of memory
 //	daemon-late    the same, a moment later
 //	daemon-hangs   start one that listens and answers nothing
+//	daemon-holds   give it the states of controltest.Samples
 //	daemon-hears F make these the daemon's peers: JSON as of /v1/peers
 //	daemon-refuses WORD TEXT  have it refuse every change, because of that word
 //	daemon-set W.. set its pfsync0 as ifconfig would
 //	daemon-shows   print what it has of pfsync0, and how often it was changed
 //	daemon-sysctls print the variables that it keeps
 //	fw PROG...     run a program in the namespace
+//	guest PROG...  run it as the user nobody
 //	owner UID F    give a file to a user
 //
 // and the condition [makes:KIND]: this kernel has links of that kind, dummy or vlan.
@@ -122,6 +124,7 @@ func commands(t *testing.T) map[string]func(ts *testscript.TestScript, neg bool,
 			ts.Check(ns.Do(func() (err error) { l, err = control.Listen(); return err }))
 			ts.Defer(func() { l.Close() })
 		},
+		"daemon-holds": func(*testscript.TestScript, bool, []string) { node.Hold(controltest.Samples()...) },
 		"daemon-hears": func(ts *testscript.TestScript, _ bool, args []string) {
 			var peers []ifconfig.Peer
 			ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &peers))
@@ -149,6 +152,13 @@ func commands(t *testing.T) map[string]func(ts *testscript.TestScript, neg bool,
 		},
 		"fw": func(ts *testscript.TestScript, neg bool, args []string) {
 			err := ns.Do(func() error { return ts.Exec(args[0], args[1:]...) })
+			if failed := err != nil; failed != neg {
+				ts.Fatalf("%v: %v", args, err)
+			}
+		},
+		"guest": func(ts *testscript.TestScript, neg bool, args []string) {
+			nobody := []string{"--reuid=65534", "--regid=65534", "--clear-groups", "--"}
+			err := ns.Do(func() error { return ts.Exec("setpriv", append(nobody, args...)...) })
 			if failed := err != nil; failed != neg {
 				ts.Fatalf("%v: %v", args, err)
 			}

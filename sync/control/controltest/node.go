@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/pfconf"
 	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
@@ -18,12 +19,17 @@ import (
 type Node struct {
 	// Refuse, if set, is asked before a Change is applied.
 	Refuse func(ifconfig.Change) error
+	// Fail, if set, is asked before States shows those from the place next on.
+	Fail func(next int) error
 
-	mu      sync.Mutex
-	pfsync0 *ifconfig.Interface // nil: destroyed
-	changes []ifconfig.Change
-	peers   []ifconfig.Peer
-	sysctls map[string]int64
+	mu       sync.Mutex
+	pfsync0  *ifconfig.Interface // nil: destroyed
+	changes  []ifconfig.Change
+	peers    []ifconfig.Peer
+	sysctls  map[string]int64
+	states   []pfstate.State
+	ruleset  pfconf.Ruleset
+	disabled bool
 }
 
 // NewNode returns a node as it is after the daemon's start.
