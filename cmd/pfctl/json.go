@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
 )
@@ -13,7 +14,7 @@ import (
 // stateLine is a state for programs. Of each key the initiator comes first, whatever the direction.
 type stateLine struct {
 	ID        control.HexID      `json:"id"`
-	Creator   control.HexCreator `json:"creatorid"`
+	Creator   ifconfig.CreatorID `json:"creatorid"`
 	Interface string             `json:"interface"`
 	Proto     string             `json:"proto"`
 	Direction string             `json:"direction"`
@@ -42,7 +43,7 @@ func marshalState(s *pfstate.State) ([]byte, error) {
 		return [2]stateEnd{{k.Addr[first], k.Port[first]}, {k.Addr[1-first], k.Port[1-first]}}
 	}
 	return json.Marshal(&stateLine{
-		ID: control.HexID(s.ID.State), Creator: control.HexCreator(s.ID.Creator),
+		ID: control.HexID(s.ID.State), Creator: ifconfig.CreatorID(s.ID.Creator),
 		Interface: strings.ToValidUTF8(s.IfName.String(), "?"), Proto: pfstate.ProtoName(s.Proto), Direction: s.Direction.String(),
 		Wire: ends(&s.Wire), Stack: ends(&s.Stack), RDomain: s.Stack.RDomain,
 		State: [2]string{s.Src.State.Name(s.Proto), s.Dst.State.Name(s.Proto)},

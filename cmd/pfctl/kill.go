@@ -88,7 +88,7 @@ func parseID(word string, k *control.Kill) error {
 		if err != nil || c == 0 {
 			return fmt.Errorf("wrong id format specified: %s", ifconfig.Shown(word))
 		}
-		k.Creator = control.HexCreator(c)
+		k.Creator = ifconfig.CreatorID(c)
 	}
 	return nil
 }

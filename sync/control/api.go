@@ -55,14 +55,14 @@ type Rules struct {
 
 // Info is what pfctl has to show beside states and rules.
 type Info struct {
-	Enabled  bool             `json:"enabled"`
-	Since    ifconfig.Seconds `json:"since"` // it has been enabled, or not, that long
-	Creator  HexCreator       `json:"creatorid"`
-	Checksum string           `json:"checksum"` // of the rules: MD5, as in pf
-	States   int              `json:"states"`
-	HalfOpen int              `json:"halfopen"` // TCP states before they are established
-	Limit    int              `json:"limit"`    // states that the table may hold, 0: no limit
-	Timeouts []Timeout        `json:"timeouts"` // in pf's order
+	Enabled  bool               `json:"enabled"`
+	Since    ifconfig.Seconds   `json:"since"` // it has been enabled, or not, that long
+	Creator  ifconfig.CreatorID `json:"creatorid"`
+	Checksum string             `json:"checksum"` // of the rules: MD5, as in pf
+	States   int                `json:"states"`
+	HalfOpen int                `json:"halfopen"` // TCP states before they are established
+	Limit    int                `json:"limit"`    // states that the table may hold, 0: no limit
+	Timeouts []Timeout          `json:"timeouts"` // in pf's order
 }
 
 // Timeout is how long the table keeps states of one of pf's classes.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
@@ -123,12 +124,12 @@ func (s *Server) states(w http.ResponseWriter, r *http.Request) error {
 // Kill says which states are removed: those that meet all that is set. Nothing set is an error,
 // for it is a slip more likely than the wish to remove all.
 type Kill struct {
-	Interface string         `json:"interface,omitzero"` // exact, as in the state
-	Src       []netip.Prefix `json:"src,omitempty"`      // one of them holds the initiator, before translation
-	Dst       []netip.Prefix `json:"dst,omitempty"`      // one of them holds the responder, before or after translation
-	ID        HexID          `json:"id,omitzero"`
-	Creator   HexCreator     `json:"creatorid,omitzero"`
-	Key       *KillKey       `json:"key,omitzero"`
+	Interface string             `json:"interface,omitzero"` // exact, as in the state
+	Src       []netip.Prefix     `json:"src,omitempty"`      // one of them holds the initiator, before translation
+	Dst       []netip.Prefix     `json:"dst,omitempty"`      // one of them holds the responder, before or after translation
+	ID        HexID              `json:"id,omitzero"`
+	Creator   ifconfig.CreatorID `json:"creatorid,omitzero"`
+	Key       *KillKey           `json:"key,omitzero"`
 }
 
 // KillKey is a connection by one of its keys.
@@ -140,9 +141,6 @@ type KillKey struct {
 // HexID is the id of a state, in JSON a string of 16 hexadecimal digits.
 type HexID uint64
 
-// HexCreator is a creatorid, in JSON a string of 8 hexadecimal digits.
-type HexCreator uint32
-
 // MarshalText writes all digits.
 func (h HexID) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%016x", uint64(h)), nil }
 
@@ -150,16 +148,6 @@ func (h HexID) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%016x", 
 func (h *HexID) UnmarshalText(b []byte) error {
 	n, err := strconv.ParseUint(string(b), 16, 64)
 	*h = HexID(n)
-	return err
-}
-
-// MarshalText writes all digits.
-func (h HexCreator) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%08x", uint32(h)), nil }
-
-// UnmarshalText reads hexadecimal digits.
-func (h *HexCreator) UnmarshalText(b []byte) error {
-	n, err := strconv.ParseUint(string(b), 16, 32)
-	*h = HexCreator(n)
 	return err
 }
 

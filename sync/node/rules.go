@@ -145,7 +145,7 @@ func (n *Node) Info() (control.Info, error) {
 	n.mu.Lock()
 	info := control.Info{
 		Enabled: n.rules.Enabled, Since: ifconfig.Seconds(time.Since(n.rules.since)),
-		Creator: control.HexCreator(n.cfg.Identity.Creator), Limit: n.cfg.Limit,
+		Creator: ifconfig.CreatorID(n.cfg.Identity.Creator), Limit: n.cfg.Limit,
 		Checksum: fmt.Sprintf("%x", md5.Sum([]byte(n.rules.Ruleset.String()))),
 	}
 	n.mu.Unlock()
