@@ -42,7 +42,7 @@ func completes(t *testing.T, r root) {
 		line      []string
 		want, not []string
 	}{
-		{"commands", []string{"pfsyncctl", ""}, []string{"bulk", "peers", "stats", "status"}, []string{"pfsync0"}},
+		{"commands", []string{"pfsyncctl", ""}, []string{"bulk", "peers", "stats", "status", "sysctl"}, []string{"pfsync0"}},
 		{"the beginning of a command", []string{"pfsyncctl", "st"}, []string{"stats", "status"}, []string{"bulk", "peers"}},
 		{"options of a command", []string{"pfsyncctl", "stats", "--"}, []string{"--bsd", "--json"}, []string{"--metrics"}},
 		{"options", []string{"pfsyncd", "--"}, []string{"--metrics", "--state-dir", "--table", "--version"}, []string{"--json"}},
@@ -54,6 +54,8 @@ func completes(t *testing.T, r root) {
 		{"keywords of another", []string{"pfifconfig", "lo", ""}, []string{"up", "mtu"}, []string{"syncdev"}},
 		{"the interface behind a keyword", []string{"pfifconfig", "pfsync0", "syncdev", "l"}, []string{"lo"}, []string{"syncpeer"}},
 		{"a choice of the usage line", []string{"pfifconfig", "--style", ""}, []string{"openbsd", "both"}, []string{"lo"}},
+		{"a choice of pfctl's", []string{"pfctl", "-s", ""}, []string{"states", "info", "rules"}, []string{"-s"}},
+		{"options of netstart", []string{"pfnetstart", "-"}, []string{"-n", "-C", "-f", "--show-secrets"}, nil},
 		{"interfaces to start", []string{"pfnetstart", "pf"}, []string{"pfsync0"}, []string{"lo"}},
 	} {
 		for shell, args := range shells {
