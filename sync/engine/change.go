@@ -107,7 +107,7 @@ func (e *Engine) ended(c *pfstate.Change) {
 	if c.Expired && e.held() && !r.closed() {
 		// The link is cut: a peer may have gone on with it, and must not hear of our end of it later.
 		r.carrier = false
-		e.put(i, word{}, 0)
+		e.attribute(i, word{}, 0)
 	}
 	e.end(i)
 }

@@ -11,4 +11,22 @@
 //
 // Packets leave as soon as no input is waiting, so an idle firewall replicates at
 // once and a busy one in full packets; maxupd and one second are the bounds.
+//
+// # Between Linux peers
+//
+// Every packet carries a trailer (package wire). What follows from it, file by file:
+//
+//   - window, ring, resend: a gap in a peer's packets is asked for, and repeated out
+//     of the packets sent last. A packet is taken once.
+//   - owner, digest: who says a state last answers for it. Each firewall sums up what
+//     it answers for, and each other what it was told, as of the same packet: the
+//     sums are equal, also under load, or something has been lost.
+//   - repair, answer: a difference is located by the sums of buckets, then by the
+//     lists of those that differ, and what differs is asked for.
+//   - lease: a copy lives as long as its living owner, and shows by its time left
+//     in the table that its traffic has moved here.
+//   - restart: after a restart the peers need not tell what is known in the table.
+//   - peers: who is up, stale, dead, deaf, or somebody else.
+//
+// Towards a peer without trailers all is as in OpenBSD.
 package engine

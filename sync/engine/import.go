@@ -128,10 +128,18 @@ func (e *Engine) adopt(i slot, s *pfstate.State, said uint64) {
 
 // endedHere tells that a peer speaks for a state that this firewall made, and
 // that ended here while no daemon was running: the table is the same as then,
-// and does not hold it.
+// and does not hold it, or a successor.
 func (e *Engine) endedHere(s *pfstate.State) bool {
-	return e.packetFlags&wire.FlagHeir != 0 && s.ID.Creator == e.cfg.Creator &&
-		e.cfg.Continues && e.dump.complete && e.find(s) == 0
+	if e.packetFlags&wire.FlagHeir == 0 || s.ID.Creator != e.cfg.Creator || !e.cfg.Continues || !e.dump.complete {
+		return false
+	}
+	i := e.find(s)
+	if i == 0 {
+		return true
+	}
+	// A successor with the same addresses: what is made here keeps its id.
+	r := e.states.at(i)
+	return r.carrier && r.id.Creator == e.cfg.Creator
 }
 
 // limited tells that a peer has as many states here as it may. All BSD peers

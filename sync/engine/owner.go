@@ -78,8 +78,8 @@ func (p *peer) lost(by owner, seq uint64, now time.Duration) {
 	p.took = append(p.took, took{by: by, seq: seq, when: now})
 }
 
-// put replaces the word on the state in i.
-func (e *Engine) put(i slot, w word, seq uint64) {
+// attribute replaces the word on the state in i.
+func (e *Engine) attribute(i slot, w word, seq uint64) {
 	r := e.states.at(i)
 	e.drop(r.id, r.word, w.by, seq)
 	r.word, r.saidIn = w, uint32(seq)
@@ -94,7 +94,7 @@ func (e *Engine) put(i slot, w word, seq uint64) {
 // say notes that packet seq says the state in i, and that we answer for it.
 func (e *Engine) say(i slot, seq uint64) {
 	r := e.states.at(i)
-	e.put(i, word{said: wire.Said(r.id, &r.src, &r.dst, r.timeout), by: ourselves}, seq)
+	e.attribute(i, word{said: wire.Said(r.id, &r.src, &r.dst, r.timeout), by: ourselves}, seq)
 }
 
 // inherit is say for a state whose owner is gone.
@@ -112,7 +112,7 @@ func (r *record) claims() bool { return r.carrier || r.word.ours() }
 func (e *Engine) told(i slot, said uint64) bool {
 	p, r := e.speaking, e.states.at(i)
 	if !p.linux {
-		e.put(i, word{said: said, by: p.self, life: p.life}, 0)
+		e.attribute(i, word{said: said, by: p.self, life: p.life}, 0)
 		return true
 	}
 	heir := e.packetFlags&wire.FlagHeir != 0
@@ -126,11 +126,11 @@ func (e *Engine) told(i slot, said uint64) bool {
 		return false
 	case heir && r.carrier:
 		// Nor are we: said again, it is ours.
-		e.put(i, word{said: said, by: p.self, life: p.life}, e.packetSeq)
+		e.attribute(i, word{said: said, by: p.self, life: p.life}, e.packetSeq)
 		e.updateEvent(i)
 		return false
 	}
-	e.put(i, word{said: said, by: p.self, life: p.life}, e.packetSeq)
+	e.attribute(i, word{said: said, by: p.self, life: p.life}, e.packetSeq)
 	r.carrier, r.doomed = false, false
 	return true
 }

@@ -327,7 +327,7 @@ func (e *Engine) removeFor(id pfstate.ID, i slot) {
 	}
 	if r := e.states.at(i); p.linux && !r.closed() && e.forwarded != 0 && e.forwarded >= r.learnt && !r.absent && !r.shadow {
 		// Its owner saw no more traffic; but it may have moved here, without an event.
-		e.put(i, word{by: p.self}, e.packetSeq)
+		e.attribute(i, word{by: p.self}, e.packetSeq)
 		r.doomed = true
 		e.writeState(pfstate.Write{Kind: pfstate.WriteProbe}, i)
 		return

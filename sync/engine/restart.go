@@ -78,7 +78,7 @@ func (e *Engine) compareHave(p *peer) {
 	}
 	e.states.all(func(i slot, r *record) {
 		if b := wire.Bucket(r.id); same[b/8]&(1<<(b%8)) != 0 && orphaned(r) {
-			e.put(i, word{said: r.name(), by: p.self, life: p.life}, e.packetSeq)
+			e.attribute(i, word{said: r.name(), by: p.self, life: p.life}, e.packetSeq)
 		}
 	})
 	e.bare(func(w *wire.TrailerWriter) { w.Same(p.epoch, same[:]) })
@@ -94,7 +94,7 @@ func (e *Engine) receiveSame(p *peer, body []byte) error {
 	e.states.all(func(i slot, r *record) {
 		if b := wire.Bucket(r.id); bits[b/8]&(1<<(b%8)) != 0 && r.kept(e.cfg.Creator) {
 			r.claimed = true
-			e.put(i, word{said: r.name(), by: ourselves}, 0)
+			e.attribute(i, word{said: r.name(), by: ourselves}, 0)
 		}
 	})
 	return nil
