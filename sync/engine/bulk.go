@@ -201,23 +201,50 @@ func (e *Engine) bulkEnded(ok bool) {
 
 // offer tells the peers of the states that none of them has claimed.
 func (e *Engine) offer() {
-	// With an answer of a Linux peer, that is all there is.
-	whole := e.bulk.ok && e.linuxHere() && !e.bsdHere()
+	// Copies that their owners have ended meanwhile are told from the others once we
+	// are in sync with them.
+	e.stale = e.bulk.ok && e.linuxHere() && !e.bsdHere()
 	e.states.all(func(i slot, r *record) {
 		switch {
 		case r.origin == imported || r.claimed || r.queue != queueNone:
 			return
-		case r.origin == inherited && r.injected && whole:
-			// A copy that its owner ended while no daemon was running here.
-			e.counters.add(staleCopies)
-			e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
-			e.forget(i, nil)
+		case r.origin == inherited && r.injected && e.stale:
 			return
 		case r.origin == inherited && r.injected:
 			r.lifetime, r.learnt, r.unsure = 0, e.now, true // a lease may be on it
 			e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, i)
 		}
 		e.queueInsert(i)
+	})
+}
+
+// removeStale removes the copies of before a restart that no living owner knows any
+// more.
+func (e *Engine) removeStale() {
+	if !e.stale {
+		return
+	}
+	ready, some := true, false
+	e.peers.each(func(p *peer) {
+		if p.linux && !p.dead {
+			some = true
+			ready = ready && p.insync && p.differs == 0 && len(p.window.gaps) == 0
+		}
+	})
+	switch {
+	case !some: // nobody will claim them
+		e.offer()
+		return
+	case !ready:
+		return
+	}
+	e.stale = false
+	e.states.all(func(i slot, r *record) {
+		if r.origin == inherited && r.injected && !r.claimed && r.queue == queueNone {
+			e.counters.add(staleCopies)
+			e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
+			e.forget(i, nil)
+		}
 	})
 }
 

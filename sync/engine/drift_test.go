@@ -105,10 +105,10 @@ func TestCutLongerThanTheRing(t *testing.T) {
 		p.hub.Partition([]*linktest.Port{p.a.port})
 		end(p.a, 1, 500)
 		create(p.a, 6000, 300)
-		for n := range 20 { // more than the ring has place for
-			create(p.a, 10000+n*1000, 1000)
+		for n := range 60 { // more than the ring has place for
+			create(p.a, 10000+n%20*1000, 1000)
 			time.Sleep(10 * time.Millisecond)
-			end(p.a, 10000+n*1000, 1000)
+			end(p.a, 10000+n%20*1000, 1000)
 			time.Sleep(10 * time.Millisecond)
 		}
 		time.Sleep(4 * time.Second)

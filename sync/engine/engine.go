@@ -97,6 +97,8 @@ type Engine struct {
 	unproved  []unproved
 	lives     [firstPeer + peersMax]uint8 // of those who left
 	past      past
+	stale     bool          // copies found in the table may have been ended by their owners
+	ackDue    bool          // a peer waits to be told how far we hear it
 	forwarded time.Duration // when this host last carried traffic, 0: never
 	gapTimer  *time.Timer
 	gapsDue   time.Duration
@@ -211,6 +213,7 @@ func (e *Engine) tick() { e.now = max(1, time.Since(e.start)) }
 
 // settle ends a turn: what can leave leaves, once no input is waiting or a bound is reached.
 func (e *Engine) settle() {
+	defer e.acknowledge()
 	busy := len(e.table.Changes()) > 0 || len(e.link.Received()) > 0 || len(e.ask) > 0
 	if e.pacing || !e.queued() && !e.walking() && !e.answering.waiting() {
 		return

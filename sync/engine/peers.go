@@ -55,7 +55,9 @@ type peer struct {
 	took      []took
 	hears     []wire.Heard // whom it hears
 	heardUs   uint64       // up to which packet of ours
-	provedUs  bool         // it has heard us in this epoch of ours
+	heardUsAt time.Duration
+	acked     uint64 // of its packets, as we told it
+	provedUs  bool   // it has heard us in this epoch of ours
 	insync    bool
 	compared  bool          // insync is known
 	differs   time.Duration // since when digests differ, 0: they do not

@@ -26,6 +26,9 @@ func (e *Engine) arrived(p *peer, seq uint64) bool {
 		e.counters.add(recovered)
 	}
 	e.armGaps()
+	if p.window.whole() >= p.acked+ackEvery {
+		e.ackDue = true
+	}
 	return true
 }
 

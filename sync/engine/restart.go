@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"math/bits"
+
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
@@ -81,18 +83,26 @@ func (e *Engine) compareHave(p *peer) {
 			e.attribute(i, word{said: r.name(), by: p.self, life: p.life}, e.packetSeq)
 		}
 	})
+	e.log.Debug("states of the peer compared", "peer", p.addr, "same", bitsIn(same[:]), "buckets", wire.Buckets)
 	e.bare(func(w *wire.TrailerWriter) { w.Same(p.epoch, same[:]) })
+}
+
+func bitsIn(b []byte) (n int) {
+	for _, x := range b {
+		n += bits.OnesCount8(x)
+	}
+	return n
 }
 
 // receiveSame takes which of our states a peer knows as they are: they need not
 // be told.
 func (e *Engine) receiveSame(p *peer, body []byte) error {
-	epoch, bits, err := wire.ParseSame(body)
+	epoch, same, err := wire.ParseSame(body)
 	if err != nil || epoch != e.epoch {
 		return err
 	}
 	e.states.all(func(i slot, r *record) {
-		if b := wire.Bucket(r.id); bits[b/8]&(1<<(b%8)) != 0 && r.kept(e.cfg.Creator) {
+		if b := wire.Bucket(r.id); same[b/8]&(1<<(b%8)) != 0 && r.kept(e.cfg.Creator) {
 			r.claimed = true
 			e.attribute(i, word{said: r.name(), by: ourselves}, 0)
 		}

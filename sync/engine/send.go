@@ -98,6 +98,9 @@ func (e *Engine) flush() (more bool) {
 		return false
 	}
 	e.push = false
+	if e.tooFast() {
+		return true
+	}
 	e.build()
 	e.putAcks()
 	e.putUpdates()

@@ -41,6 +41,7 @@ func (e *Engine) sweepTurn() {
 	}
 	e.sendBeacon()
 	e.repairTurn()
+	e.removeStale()
 	if e.dump.mutes > 0 && e.now-e.dump.endedAt >= max(mutesEvery, 20*e.dump.took) {
 		e.startDump()
 	}

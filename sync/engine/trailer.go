@@ -35,7 +35,8 @@ func (e *Engine) heard(most int) []wire.Heard {
 	list := e.heardList[:0]
 	for _, p := range e.peers.list {
 		if p != nil && p.linux && !p.dead && len(list) < most {
-			list = append(list, wire.Heard{Epoch: p.epoch, Seq: p.window.whole()})
+			p.acked = p.window.whole()
+			list = append(list, wire.Heard{Epoch: p.epoch, Seq: p.acked})
 		}
 	}
 	for _, u := range e.unproved {
@@ -100,7 +101,9 @@ func (e *Engine) bareNaming(heard int, fill func(*wire.TrailerWriter)) {
 	}
 	e.bareBuf = wire.Header{Version: wire.Version, Len: wire.HeaderLen}.Append(e.bareBuf[:0])
 	w := e.begin(e.bareBuf, 0, heard)
-	fill(&w)
+	if fill != nil {
+		fill(&w)
+	}
 	e.bareBuf = e.finish(&w)
 	e.barePackets[0] = e.bareBuf
 	e.counters.add(outBare)
@@ -186,7 +189,9 @@ func (e *Engine) heardBy(p *peer, body []byte) {
 			p.hears = append(p.hears, h)
 		}
 		if h.Epoch == e.epoch && h.Seq <= e.seq {
-			p.heardUs, p.provedUs = max(p.heardUs, h.Seq), true
+			if p.provedUs = true; h.Seq > p.heardUs {
+				p.heardUs, p.heardUsAt = h.Seq, e.now
+			}
 		}
 	}
 }
