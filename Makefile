@@ -8,6 +8,7 @@
 #   make bench      the benchmarks (root)
 #   make soak       two firewalls under churn and faults, for SOAK, from SOAK_SEED; SOAK_PEER=conntrackd: the other's (root)
 #   make install    into DESTDIR and PREFIX
+#   make deb        pfsync-linux_*.deb, into DEBDIR
 #   make clean
 
 PREFIX   ?= /usr/local
@@ -34,7 +35,7 @@ PREFIXED := ifconfig netstart
 
 # One thing after the other: checks before tests, installing before both.
 .NOTPARALLEL:
-.PHONY: build demo test check fuzz bench soak install clean go root need-demo need-test need-bench need-soak need-soak-conntrackd
+.PHONY: build demo test check fuzz bench soak install deb clean go root need-demo need-test need-bench need-soak need-soak-conntrackd
 
 build: go
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -76,32 +77,83 @@ soak: root need-soak $(patsubst %,need-soak-%,$(filter-out pfsyncd,$(SOAK_PEER))
 		-json test/soak/results/$(SOAK_PEER)-$(SOAK_SEED).json
 
 SBINDIR := $(DESTDIR)$(PREFIX)/sbin
-BSDDIR := $(DESTDIR)$(PREFIX)/libexec/pfsync/bsd
-UNITDIR := $(DESTDIR)$(PREFIX)/lib/systemd/system
+LIBEXECDIR := $(DESTDIR)$(PREFIX)/libexec/pfsync
+BSDDIR := $(LIBEXECDIR)/bsd
 # systemd reads these below /usr and /usr/local.
 LIBDIR := $(DESTDIR)$(PREFIX)/lib
-PLUGINDIR := $(DESTDIR)$(PREFIX)/lib/wireshark/plugins
+UNITDIR := $(LIBDIR)/systemd/system
+SHAREDIR := $(DESTDIR)$(PREFIX)/share
+MANDIR := $(SHAREDIR)/man
+# Debian's zsh looks into vendor-completions below /usr, and into site-functions below /usr/local.
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+PLUGINDIR := $(LIBDIR)/wireshark/plugins
+DATA := $(wildcard share/prometheus/* share/grafana/*)
+# Under these names the programs are installed.
+INSTALLED := $(filter-out $(PREFIXED),$(PROGRAMS)) $(addprefix pf,$(PREFIXED))
 
 # In BSDDIR they have their BSD names, for those who put it first in PATH.
 install: build
-	install -d '$(SBINDIR)' '$(BSDDIR)' '$(UNITDIR)' '$(PLUGINDIR)'
+	install -d '$(SBINDIR)' '$(BSDDIR)' '$(UNITDIR)' '$(PLUGINDIR)' '$(DESTDIR)/etc/default'
 	for p in $(filter-out $(PREFIXED),$(PROGRAMS)); do install -m 755 bin/$$p '$(SBINDIR)/'$$p || exit 1; done
 	for p in $(PREFIXED); do \
 		install -m 755 bin/$$p '$(SBINDIR)/pf'$$p && \
 		ln -sf ../../../sbin/pf$$p '$(BSDDIR)/'$$p || exit 1; \
 	done
 	for m in man/*.[1-9]; do \
-		install -d '$(DESTDIR)$(PREFIX)/share/man/man'$${m##*.} && \
+		install -d '$(MANDIR)/man'$${m##*.} && \
 		name=$$(basename $$m) && \
 		for p in $(PREFIXED); do case $$name in $$p.*) name=pf$$name;; esac; done && \
-		install -m 644 $$m '$(DESTDIR)$(PREFIX)/share/man/man'$${m##*.}/$$name || exit 1; \
+		sed 's|/usr/local/|$(PREFIX)/|' $$m > '$(MANDIR)/man'$${m##*.}/$$name && \
+		chmod 644 '$(MANDIR)/man'$${m##*.}/$$name || exit 1; \
 	done
-	sed 's|^ExecStart=|&$(PREFIX)/sbin/|' share/systemd/pfsyncd.service > '$(UNITDIR)/pfsyncd.service'
-	chmod 644 '$(UNITDIR)/pfsyncd.service'
+	for u in share/systemd/*.service; do \
+		sed -E 's#^Exec(Start|Reload)=#&$(PREFIX)/sbin/#' $$u > '$(UNITDIR)/'$$(basename $$u) && \
+		chmod 644 '$(UNITDIR)/'$$(basename $$u) || exit 1; \
+	done
 	for d in sysctl.d modules-load.d; do \
 		install -d '$(LIBDIR)/'$$d && install -m 644 share/$$d/*.conf '$(LIBDIR)/'$$d || exit 1; \
 	done
 	install -m 644 share/wireshark/pfsync.lua '$(PLUGINDIR)/'
+	for f in $(DATA:share/%=%); do install -D -m 644 share/$$f '$(SHAREDIR)/pfsync/'$$f || exit 1; done
+	[ -e '$(DESTDIR)/etc/default/pfsyncd' ] || install -m 644 share/default/pfsyncd '$(DESTDIR)/etc/default/pfsyncd'
+	install -m 755 share/completions/pfsync-complete '$(LIBEXECDIR)/pfsync-complete'
+	install -d '$(SHAREDIR)/bash-completion/completions' '$(DESTDIR)$(ZSHDIR)' '$(SHAREDIR)/fish/vendor_completions.d'
+	$(COMPLETION) share/completions/bash/pfsync > '$(SHAREDIR)/bash-completion/completions/pfsyncd'
+	$(COMPLETION) share/completions/zsh/_pfsync > '$(DESTDIR)$(ZSHDIR)/_pfsync'
+	$(COMPLETION) share/completions/fish/pfsync.fish > '$(SHAREDIR)/fish/vendor_completions.d/pfsyncd.fish'
+	chmod 644 '$(SHAREDIR)/bash-completion/completions/pfsyncd' '$(DESTDIR)$(ZSHDIR)/_pfsync' '$(SHAREDIR)/fish/vendor_completions.d/pfsyncd.fish'
+	for p in $(filter-out pfsyncd,$(INSTALLED)); do \
+		ln -sf pfsyncd '$(SHAREDIR)/bash-completion/completions/'$$p && \
+		ln -sf pfsyncd.fish '$(SHAREDIR)/fish/vendor_completions.d/'$$p.fish || exit 1; \
+	done
+
+# bash and fish load what has the program's name.
+COMPLETION := sed 's|@LIBEXEC@|$(PREFIX)/libexec/pfsync|'
+
+DEBDIR  ?= .
+DEBFLAGS ?=
+DEBARCH  = $(shell dpkg --print-architecture)
+DEBVER   = $(shell sed -n '1s/.*(\(.*\)).*/\1/p' debian/changelog)
+DEBROOT := $(TOOLS)/deb
+DEBDOC  := $(DEBROOT)/usr/share/doc/pfsync-linux
+
+# dpkg-deb alone is enough: there is nothing to link and nothing to fetch.
+deb: go
+	@command -v dpkg-deb >/dev/null || { echo "make: dpkg-deb is missing; a .deb is made on Debian" >&2; exit 1; }
+	rm -rf '$(DEBROOT)'
+	umask 022 && $(MAKE) install DESTDIR='$(CURDIR)/$(DEBROOT)' PREFIX=/usr ZSHDIR=/usr/share/zsh/vendor-completions \
+		VERSION='$(DEBVER)' LDFLAGS='-s -w -X main.version=$(DEBVER)'
+	install -d -m 755 '$(DEBDOC)' '$(DEBROOT)/DEBIAN'
+	install -m 644 debian/copyright README.md '$(DEBDOC)'
+	install -D -m 644 debian/lintian-overrides '$(DEBROOT)/usr/share/lintian/overrides/pfsync-linux'
+	gzip -9nc debian/changelog > '$(DEBDOC)/changelog.Debian.gz' && chmod 644 '$(DEBDOC)/changelog.Debian.gz'
+	gzip -9n '$(DEBROOT)'/usr/share/man/man*/*
+	install -m 755 debian/postinst debian/prerm debian/postrm '$(DEBROOT)/DEBIAN'
+	install -m 644 debian/conffiles '$(DEBROOT)/DEBIAN'
+	sed -e 's|@VERSION@|$(DEBVER)|; s|@ARCH@|$(DEBARCH)|' -e "s|@SIZE@|$$(du -sk --apparent-size '$(DEBROOT)' | cut -f 1)|" \
+		debian/control > '$(DEBROOT)/DEBIAN/control'
+	cd '$(DEBROOT)' && find usr -type f | LC_ALL=C sort | xargs md5sum > DEBIAN/md5sums && chmod 644 DEBIAN/md5sums DEBIAN/control
+	dpkg-deb $(DEBFLAGS) --root-owner-group --build '$(DEBROOT)' '$(DEBDIR)'
 
 clean:
 	rm -rf bin $(TOOLS)

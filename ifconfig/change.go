@@ -21,11 +21,40 @@ type Change struct {
 	Defer     *bool       `json:"defer,omitempty"`
 	Key       *Key        `json:"-"`              // the zero Key: -key; sync/control sends it by itself
 	Bulk      bool        `json:"bulk,omitempty"` // ask the peers for their whole tables, after all else
+
+	Linux `json:"-"`
+
+	// Warnings are sentences about words that were accepted and will not do all they
+	// do on BSD. Who has the Change applied prints them.
+	Warnings []string `json:"-"`
 }
+
+// Linux is the part of a Change that the kernel applies: pfsyncd knows nothing of it. For
+// pfsync0 there are Description, Group and Ungroup only.
+type Linux struct {
+	Description *string // "": -description
+	Group       *string
+	Ungroup     *string // -group
+	LLAddr      *string // 52:54:00:aa:00:01, or RandomLLAddr
+	ARP         *bool
+	Promisc     *bool
+	Rename      *string         // name
+	VNetID      *int            // vlan interfaces: the tag
+	Parent      *string         // vlan interfaces: what carries the tagged packets
+	Patch       *string         // pair interfaces: the other end
+	Add, Del    []string        // bridge interfaces: members
+	Autoconf    *bool           // inet6 autoconf
+	NoInet6     bool            // -inet6
+	Addresses   []AddressChange // in the order of the command line, after all else
+}
+
+// RandomLLAddr is the link-layer address that is made up when it is set.
+const RandomLLAddr = "random"
 
 // Interface is what the display shows of one interface. PFSync is set for pfsync0.
 type Interface struct {
 	Name        string    `json:"name"`
+	AltNames    []string  `json:"altnames,omitempty"` // other names that Linux knows it by
 	Index       int       `json:"index"`
 	Flags       Flags     `json:"flags"`
 	MTU         int       `json:"mtu"`
@@ -46,6 +75,8 @@ type Address struct {
 	Broadcast netip.Addr   `json:"broadcast,omitzero"`
 	ScopeID   int          `json:"scopeid,omitempty"` // IPv6 link-local: the interface index
 	Marks     []string     `json:"marks,omitempty"`   // IPv6: tentative, deprecated, ...
+	PLTime    *uint32      `json:"pltime,omitempty"`  // IPv6: seconds for which it is preferred; nil: for ever
+	VLTime    *uint32      `json:"vltime,omitempty"`  // IPv6: seconds for which it is valid; nil: for ever
 }
 
 // PFSync is the pfsync part of pfsync0's display.
@@ -118,4 +149,5 @@ const (
 	FlagAllMulti     Flags = 0x200
 	FlagSimplex      Flags = 0x800
 	FlagMulticast    Flags = 0x8000
+	FlagAutoconf6    Flags = 0x200000
 )

@@ -26,32 +26,37 @@ const (
 	StyleBoth Style = "both"
 	// StyleOpenBSD is OpenBSD's display exactly.
 	StyleOpenBSD Style = "openbsd"
+	// StyleFreeBSD is FreeBSD's display (14), of what there is on Linux.
+	StyleFreeBSD Style = "freebsd"
 )
 
 // ParseStyle reads the argument of --style.
 func ParseStyle(s string) (Style, error) {
 	switch Style(s) {
-	case StyleBoth, StyleOpenBSD:
+	case StyleBoth, StyleOpenBSD, StyleFreeBSD:
 		return Style(s), nil
-	case "freebsd":
-		return "", errors.New("style freebsd: not supported yet (both has its syncok line)")
 	}
-	return "", fmt.Errorf("style %s: unknown, choose openbsd or both", Shown(s))
+	return "", fmt.Errorf("style %s: unknown, choose openbsd, freebsd or both", Shown(s))
 }
 
 // Select picks what d asks for out of all, each with the addresses that d asks for. An exact name
-// is taken first, then a group, then a driver (pfsync: pfsync0). The error wraps ErrNoInterface.
+// is taken first, then another name of an interface, under which it is shown, then a group,
+// then a driver (pfsync: pfsync0). The error wraps ErrNoInterface.
 func (d Display) Select(all []Interface) ([]Interface, error) {
 	picked := all
 	if d.Name != "" {
 		picked = nil
 		for _, match := range []func(Interface) bool{
 			func(i Interface) bool { return i.Name == d.Name },
+			func(i Interface) bool { return slices.Contains(i.AltNames, d.Name) },
 			func(i Interface) bool { return slices.Contains(i.Groups, d.Name) },
 			func(i Interface) bool { driver, unit := cutUnit(i.Name); return driver == d.Name && unit != "" },
 		} {
 			for _, i := range all {
 				if match(i) {
+					if slices.Contains(i.AltNames, d.Name) {
+						i.Name = d.Name
+					}
 					picked = append(picked, i)
 				}
 			}
@@ -60,7 +65,7 @@ func (d Display) Select(all []Interface) ([]Interface, error) {
 			}
 		}
 		if picked == nil && isWord(d.Name) {
-			return nil, fmt.Errorf("%s: %w (the interface comes first: ifconfig pfsync0 %s)", d.Name, ErrNoInterface, d.Name)
+			return nil, fmt.Errorf("%s: %w (the interface comes first: %s)", d.Name, ErrNoInterface, inItsPlace(d.Name))
 		}
 		if picked == nil {
 			return nil, fmt.Errorf("%s: %w", Shown(d.Name), ErrNoInterface)

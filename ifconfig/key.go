@@ -70,8 +70,8 @@ func (k Key) GoString() string { return "ifconfig.Key(" + k.String() + ")" }
 // maxPath is the longest path in bytes (PATH_MAX less the NUL).
 const maxPath = 4095
 
-func setKey(c *Change, arg string) error {
-	c.Key = &Key{File: arg}
+func setKey(p *parser, arg string) error {
+	p.Key = &Key{File: arg}
 	switch {
 	case arg == "" || strings.ContainsFunc(arg, func(r rune) bool { return !strconv.IsPrint(r) || r == '\uFFFD' }):
 		return errors.New("not the name of a file")

@@ -10,62 +10,86 @@ import (
 // keyword is a row of the table that drives parsing, the usage and completion.
 // A row without set is refused: not yet (later), or never.
 type keyword struct {
-	names []string
-	arg   string // what its argument is called; "": it takes none
-	on    kind
-	set   func(c *Change, arg string) error
-	later bool
-	hint  string // what to use instead; %i is the interface
+	names    []string
+	arg      string // what its argument is called; "": it takes none
+	on       kind
+	set      func(p *parser, arg string) error
+	noEffect bool // accepted with a warning, so that BSD's files can stay as they are
+	later    bool
+	hint     string // why, and what to use instead; %i is the interface
 }
 
 // keywords holds every word that is understood, and those that are known and refused.
 var keywords = []keyword{
-	{names: words("create"), on: kindAny, set: func(c *Change, _ string) error { c.Create = true; return nil }},
-	{names: words("destroy"), on: kindAny, set: func(c *Change, _ string) error { c.Destroy = true; return nil }},
-	{names: words("up"), on: kindAny, set: func(c *Change, _ string) error { c.Up = new(true); return nil }},
-	{names: words("down"), on: kindAny, set: func(c *Change, _ string) error { c.Up = new(false); return nil }},
+	{names: words("create"), on: kindAny, set: setCreate},
+	{names: words("destroy"), on: kindAny, set: setDestroy},
+	{names: words("up"), on: kindAny, set: func(p *parser, _ string) error { p.Up = new(true); return nil }},
+	{names: words("down"), on: kindAny, set: func(p *parser, _ string) error { p.Up = new(false); return nil }},
 	{names: words("mtu"), arg: "number", on: kindAny, set: setMTU},
+	{names: words("description descr"), arg: "text", on: kindAny, set: setDescription},
+	{names: words("-description -descr"), on: kindAny, set: func(p *parser, _ string) error { p.Description = new(""); return nil }},
+	{names: words("group"), arg: "group", on: kindAny, set: setGroup},
+	{names: words("-group"), arg: "group", on: kindAny, set: func(p *parser, arg string) error { p.Ungroup = &arg; return checkGroup(arg) }},
 
 	{names: words("syncdev syncif"), arg: "interface", on: kindPFSync, set: setSyncdev},
-	{names: words("-syncdev -syncif"), on: kindPFSync, set: func(c *Change, _ string) error { c.Syncdev = new(""); return nil }},
+	{names: words("-syncdev -syncif"), on: kindPFSync, set: func(p *parser, _ string) error { p.Syncdev = new(""); return nil }},
 	{names: words("syncpeer"), arg: "address", on: kindPFSync, set: setSyncpeer},
-	{names: words("-syncpeer"), on: kindPFSync, set: func(c *Change, _ string) error { c.Syncpeer = new(netip.Addr); return nil }},
+	{names: words("-syncpeer"), on: kindPFSync, set: func(p *parser, _ string) error { p.Syncpeer = new(netip.Addr); return nil }},
 	{names: words("maxupd"), arg: "number", on: kindPFSync, set: setMaxUpd},
+	{names: words("version"), arg: "version", on: kindPFSync, set: setVersion},
 	{names: words("key"), arg: "file", on: kindPFSync, set: setKey},
-	{names: words("-key"), on: kindPFSync, set: func(c *Change, _ string) error { c.Key = new(Key); return nil }},
-	{names: words("defer"), on: kindPFSync, set: func(c *Change, _ string) error { c.Defer = new(true); return nil }},
-	{names: words("-defer"), on: kindPFSync, set: func(c *Change, _ string) error { c.Defer = new(false); return nil }},
+	{names: words("-key"), on: kindPFSync, set: func(p *parser, _ string) error { p.Key = new(Key); return nil }},
+	{names: words("defer"), on: kindPFSync, set: func(p *parser, _ string) error { p.Defer = new(true); return nil }},
+	{names: words("-defer"), on: kindPFSync, set: func(p *parser, _ string) error { p.Defer = new(false); return nil }},
+	{names: words("bulk"), on: kindPFSync, set: func(p *parser, _ string) error { p.Bulk = true; return nil }},
 
-	{names: words("bulk"), on: kindPFSync, set: func(c *Change, _ string) error { c.Bulk = true; return nil }},
+	{names: words("alias"), on: kindLinux, set: func(p *parser, _ string) error { p.address.op = AddressAlias; return nil }},
+	{names: words("-alias delete remove"), on: kindLinux, set: func(p *parser, _ string) error { p.address.op = AddressDelete; return nil }},
+	{names: words("netmask"), arg: "mask", on: kindLinux, set: setNetmask},
+	{names: words("prefixlen"), arg: "number", on: kindLinux, set: setPrefixLen},
+	{names: words("broadcast"), arg: "address", on: kindLinux, set: setBroadcast},
+	{names: words("pltime"), arg: "seconds", on: kindLinux, set: setPLTime},
+	{names: words("vltime"), arg: "seconds", on: kindLinux, set: setVLTime},
+	{names: words("eui64"), on: kindLinux, set: setEUI64},
+	{names: words("autoconf"), on: kindLinux, set: func(p *parser, _ string) error { return setAutoconf(p, true) }},
+	{names: words("-autoconf"), on: kindLinux, set: func(p *parser, _ string) error { return setAutoconf(p, false) }},
+	{names: words("-inet6"), on: kindLinux, set: func(p *parser, _ string) error { p.NoInet6 = true; return nil }},
 
-	{names: words("version"), on: kindPFSync, later: true, hint: "states are sent in OpenBSD's current format"},
+	{names: words("lladdr ether link"), arg: "lladdr", on: kindLinux, set: setLLAddr},
+	{names: words("name"), arg: "interface", on: kindLinux, set: setName},
+	{names: words("arp"), on: kindLinux, set: func(p *parser, _ string) error { p.ARP = new(true); return nil }},
+	{names: words("-arp"), on: kindLinux, set: func(p *parser, _ string) error { p.ARP = new(false); return nil }},
+	{names: words("promisc"), on: kindLinux, set: func(p *parser, _ string) error { p.Promisc = new(true); return nil }},
+	{names: words("-promisc"), on: kindLinux, set: func(p *parser, _ string) error { p.Promisc = new(false); return nil }},
+
+	{names: words("vnetid vlan"), arg: "number", on: kindVLAN, set: setVNetID},
+	{names: words("parent vlandev"), arg: "interface", on: kindVLAN, set: setParent},
+	{names: words("patch"), arg: "interface", on: kindPair, set: setPatch},
+	{names: words("add addm"), arg: "interface", on: kindBridge, set: func(p *parser, arg string) error { p.Add = append(p.Add, arg); return checkName(arg) }},
+	{names: words("del deletem"), arg: "interface", on: kindBridge, set: func(p *parser, arg string) error { p.Del = append(p.Del, arg); return checkName(arg) }},
+
+	{names: words("media mediaopt"), arg: "option", on: kindLinux, set: ignore, noEffect: true, hint: "use ethtool -s %i"},
+	{names: words("-mediaopt wol -wol tso -tso lro -lro rxcsum -rxcsum txcsum -txcsum"), on: kindLinux, set: ignore, noEffect: true, hint: "use ethtool"},
+	{names: words("-rdomain link0 -link0 link1 -link1 link2 -link2"), on: kindLinux, set: ignore, noEffect: true, hint: "leave it out"},
+	{names: words("llprio metric priority"), arg: "number", on: kindLinux, set: ignoreNumber, noEffect: true, hint: "leave it out"},
+	{names: words("rdomain fib"), arg: "number", on: kindLinux, set: setRDomain, noEffect: true, hint: "leave it out"},
+
 	{names: words("push"), on: kindPFSync, later: true, hint: "run ifconfig %i bulk on the peer: that asks for this firewall's table"},
 	{names: words("debug -debug"), on: kindPFSync, later: true, hint: "start pfsyncd with --log-level debug"},
-	{names: words("group -group"), on: kindPFSync, later: true, hint: "pfsync0 is in the groups carp and pfsync"},
-	{names: words("description descr -description -descr"), on: kindAny, later: true, hint: "use ip link set dev %i alias TEXT"},
-
-	{names: words("alias -alias delete remove netmask prefixlen broadcast"), on: kindOther, later: true,
-		hint: "use ip address add ADDRESS/LENGTH dev %i, or ip address delete"},
-	{names: words("autoconf -autoconf"), on: kindOther, later: true, hint: "use sysctl net.ipv6.conf.%i.accept_ra"},
-	{names: words("-inet6 eui64 anycast pltime vltime"), on: kindOther, later: true, hint: "use ip -6 address"},
-	{names: words("lladdr ether"), on: kindOther, later: true, hint: "use ip link set dev %i address"},
-	{names: words("name"), on: kindOther, later: true, hint: "use ip link set dev %i name"},
-	{names: words("arp -arp promisc -promisc"), on: kindOther, later: true, hint: "use ip link set dev %i arp|promisc on|off"},
-	{names: words("group -group debug -debug metric priority"), on: kindOther, later: true, hint: "leave it out"},
-	{names: words("media mediaopt -mediaopt wol -wol tso -tso lro -lro rxcsum -rxcsum txcsum -txcsum"), on: kindOther,
-		later: true, hint: "use ethtool"},
-	{names: words("-rdomain llprio link0 -link0 link1 -link1 link2 -link2"), on: kindOther, later: true, hint: "leave it out"},
 	{names: words("vhid pass advbase advskew carpdev -carpdev carppeer -carppeer peer peer6 mcast mcast6 state carpdemote -carpdemote"),
-		on: kindOther, later: true, hint: "use keepalived for shared addresses"},
+		on: kindLinux, later: true, hint: "use keepalived for shared addresses"},
 
-	{names: words("vlan -vlan vnetid -vnetid parent -parent vlandev -vlandev"), on: kindAny, hint: "use ip link add type vlan"},
+	{names: words("debug -debug"), on: kindLinux, hint: "use ethtool -s %i msglvl"},
+	{names: words("anycast"), on: kindLinux, hint: "leave it out: a router has the anycast address of each of its networks by itself"},
+	{names: words("temporary -temporary soii -soii"), on: kindLinux, hint: "use sysctl net.ipv6.conf.%i.use_tempaddr and addr_gen_mode"},
+	{names: words("-vlan -vnetid -parent -vlandev"), on: kindVLAN, hint: "a vlan interface keeps its tag and parent: ifconfig %i destroy, then create"},
+	{names: words("-patch"), on: kindPair, hint: "both ends live and die together: ifconfig %i destroy"},
+	{names: words("stp -stp span -span addspan delspan"), on: kindBridge, hint: "use ip link set dev %i type bridge stp_state, or tc"},
 	{names: words("trunkport -trunkport trunkproto laggport -laggport laggproto"), on: kindAny, hint: "use ip link add type bond"},
-	{names: words("add del stp -stp span -span addm deletem addspan delspan"), on: kindAny, hint: "use ip link and bridge"},
 	{names: words("tunnel -tunnel deletetunnel keepalive -keepalive"), on: kindAny, hint: "use ip tunnel"},
 	{names: words("nwid -nwid join -join wpa -wpa wpakey -wpakey wpaprotos wpaakms wpaciphers wpagroupcipher nwkey -nwkey chan -chan scan"),
 		on: kindAny, hint: "use wpa_supplicant or iw"},
 	{names: words("wgkey wgport wgpeer -wgpeer wgendpoint wgaip wgpsk -wgpsk wgpka wgrtable"), on: kindAny, hint: "use wg(8)"},
-	{names: words("rdomain fib"), on: kindAny, hint: "use a VRF or a network namespace"},
 	{names: words("flowsrc -flowsrc flowdst -flowdst pflowproto"), on: kindAny, hint: "this is no flow exporter"},
 	{names: words("balancing -balancing carpnodes"), on: kindAny, hint: "one vhid has one master"},
 	{names: words("vrrpver vrrpprio vrrpinterval"), on: kindAny, hint: "use keepalived"},
@@ -86,17 +110,26 @@ func lookup(word string, kind kind) *keyword {
 
 // refusal says that a known word does nothing here, and what does.
 func (k *keyword) refusal(name, word string) error {
-	hint := strings.ReplaceAll(k.hint, "%i", name)
 	if k.later {
-		return fmt.Errorf("%s: not supported yet (%s)", word, hint)
+		return fmt.Errorf("%s: not supported yet (%s)", word, k.forInterface(name))
 	}
-	return fmt.Errorf("%s: not supported on Linux (%s)", word, hint)
+	return fmt.Errorf("%s: not supported on Linux (%s)", word, k.forInterface(name))
 }
+
+// forInterface is the hint of k for the interface of that name.
+func (k *keyword) forInterface(name string) string { return strings.ReplaceAll(k.hint, "%i", name) }
 
 // misplaced says that a word belongs to another kind of interface.
 func (k *keyword) misplaced(name, word string) error {
-	if k.on == kindPFSync {
+	switch k.on {
+	case kindPFSync:
 		return fmt.Errorf("%s: %s is not a pfsync interface", word, name)
+	case kindVLAN:
+		return fmt.Errorf("%s: %s is not a vlan interface (ifconfig vlan7 create vnetid 7 parent INTERFACE)", word, name)
+	case kindBridge:
+		return fmt.Errorf("%s: %s is not a bridge interface (ifconfig bridge0 create add INTERFACE)", word, name)
+	case kindPair:
+		return fmt.Errorf("%s: %s is not a pair interface (ifconfig pair0 create patch pair1)", word, name)
 	}
 	return fmt.Errorf("%s: not possible on %s", word, name)
 }
@@ -119,7 +152,7 @@ func Keywords(name string) []Keyword {
 			continue
 		}
 		for _, word := range k.names {
-			if kind == kindPFSync || word != "create" && word != "destroy" {
+			if kind != kindPlain || word != "create" && word != "destroy" {
 				list = append(list, Keyword{Word: word, Arg: k.arg})
 			}
 		}

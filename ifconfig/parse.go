@@ -10,13 +10,14 @@ import (
 )
 
 // ErrUsage is returned for options that do not exist or do not fit together; its text is the usage.
-var ErrUsage = errors.New("usage: ifconfig [-aAC] [--json] [--style openbsd|both] [interface] [family] [words]")
+var ErrUsage = errors.New("usage: ifconfig [-aAC] [-M lladdr] [--json] [--style openbsd|freebsd|both] [interface] [family] [words]")
 
 // Command is one ifconfig command line. Change is set when it asks for a change; else
 // Help, Cloners or Display says what to show.
 type Command struct {
-	Help    bool // --help
-	Cloners bool // -C: what can be created
+	Help    bool   // --help
+	Cloners bool   // -C: what can be created
+	LLAddr  string // -M: which interface has this link-layer address
 	Display Display
 	Change  *Change
 }
@@ -44,6 +45,10 @@ func Parse(args []string) (Command, error) {
 	switch {
 	case err != nil || cmd.Help:
 		return cmd, err
+	case cmd.LLAddr != "" && (len(args) > 0 || all || cmd.Cloners || cmd.Display != Display{}):
+		return cmd, fmt.Errorf("-M: goes with nothing else (%w)", ErrUsage)
+	case cmd.LLAddr != "":
+		return cmd, nil
 	case cmd.Cloners && len(args) > 0:
 		return cmd, fmt.Errorf("%s: nothing goes with -C (%w)", Shown(args[0]), ErrUsage)
 	case cmd.Cloners && (all || cmd.Display != Display{}):
@@ -70,9 +75,8 @@ func Parse(args []string) (Command, error) {
 	cmd.Display.Aliases = true
 	if len(words) > 0 && isFamily(words[0]) {
 		cmd.Display.Family = Family(words[0])
-		words = words[1:]
 	}
-	if len(words) == 0 {
+	if len(words) == 0 || len(words) == 1 && isFamily(words[0]) {
 		return cmd, nil
 	}
 	if cmd.Display != (Display{Name: name, Aliases: true, Family: cmd.Display.Family}) {
@@ -114,6 +118,13 @@ func (cmd *Command) options(args []string) (rest []string, all bool, err error) 
 			if cmd.Display.Style, err = ParseStyle(value); err != nil {
 				return nil, false, err
 			}
+		case opt == "-M" && len(args) == 0:
+			return nil, false, errors.New("'-M' requires argument")
+		case opt == "-M":
+			if cmd.LLAddr, err = parseLLAddr(args[0]); err != nil {
+				return nil, false, fmt.Errorf("-M %s: %w", Shown(args[0]), err)
+			}
+			args = args[1:]
 		case strings.HasPrefix(opt, "--") || opt == "-":
 			return nil, false, fmt.Errorf("%s: unknown option (%w)", Shown(word), ErrUsage)
 		default:
@@ -127,7 +138,7 @@ func (cmd *Command) options(args []string) (rest []string, all bool, err error) 
 					cmd.Cloners = true
 				case 'h':
 					cmd.Help = true
-				case 'g', 'M':
+				case 'g':
 					return nil, false, fmt.Errorf("-%c: not supported yet", letter)
 				default:
 					return nil, false, fmt.Errorf("%s: unknown option (%w)", Shown(word), ErrUsage)
@@ -139,107 +150,120 @@ func (cmd *Command) options(args []string) (rest []string, all bool, err error) 
 }
 
 // ParseWords reads the words behind the name of an interface: a line of hostname.if,
-// or what follows the name (and the family) on ifconfig's command line. The words'
-// order does not matter; of contradicting ones the last wins.
+// or what follows the name on ifconfig's command line. The first may be an address
+// family; without one it is inet. The words' order does not matter; of contradicting
+// ones the last wins.
 func ParseWords(name string, words []string) (Change, error) {
-	c := Change{Interface: name}
 	if len(name) > maxName {
-		return c, fmt.Errorf("interface name '%s' too long", Shown(name))
+		return Change{}, fmt.Errorf("interface name '%s' too long", Shown(name))
 	}
 	kind, err := kindOf(name)
 	if err != nil {
-		return c, err
+		return Change{Interface: name}, err
 	}
+	p := parser{Change: Change{Interface: name}, kind: kind, family: Inet}
+	if len(words) > 0 && isFamily(words[0]) {
+		p.family, words = Family(words[0]), words[1:]
+	}
+	if err := p.words(words); err != nil {
+		return p.Change, err
+	}
+	if err := p.finishAddress(); err != nil {
+		return p.Change, err
+	}
+	return p.Change, p.Validate()
+}
+
+// parser is a Change while its words are read.
+type parser struct {
+	Change
+	kind    kind
+	family  Family
+	address addressWords
+}
+
+func (p *parser) words(words []string) error {
 	for i := 0; i < len(words); i++ {
 		word := words[i]
-		k := lookup(word, kind)
+		k := lookup(word, p.kind)
 		switch {
 		case k == nil && lookup(word, kindAny) != nil:
-			return c, lookup(word, kindAny).misplaced(name, word)
+			return lookup(word, kindAny).misplaced(p.Interface, word)
 		case k == nil:
-			return c, badWord(name, kind, word)
+			if err := p.bareWord(word); err != nil {
+				return err
+			}
+			continue
 		case k.set == nil:
-			return c, k.refusal(name, word)
+			return k.refusal(p.Interface, word)
 		case word == "create" && i > 0:
-			return c, errors.New("create: must be the first word behind the interface")
+			return errors.New("create: must be the first word behind the interface")
 		}
 		arg := ""
 		if k.arg != "" {
 			if i++; i == len(words) {
-				return c, fmt.Errorf("'%s' requires argument", word)
+				return fmt.Errorf("'%s' requires argument", word)
 			}
 			arg = words[i]
-			if next := lookup(arg, kind); next != nil && next.set != nil {
-				return c, fmt.Errorf("'%s' requires argument (found keyword '%s')", word, arg)
+			if next := lookup(arg, p.kind); next != nil && next.set != nil && k.arg != "text" {
+				return fmt.Errorf("'%s' requires argument (found keyword '%s')", word, arg)
 			}
 		}
-		if err := k.set(&c, arg); err != nil {
-			return c, fmt.Errorf("%s %s: %w", word, Shown(arg), err)
+		if err := k.set(p, arg); err != nil && k.arg == "" {
+			return fmt.Errorf("%s: %w", word, err)
+		} else if err != nil {
+			return fmt.Errorf("%s %s: %w", word, Shown(arg), err)
+		}
+		if k.noEffect {
+			p.warn("%s: has no effect on Linux (%s)", word, k.forInterface(p.Interface))
 		}
 	}
-	if kind == kindOther && c.Create {
-		return c, fmt.Errorf("%s: SIOCIFCREATE: only pfsync0 can be created (use ip link add %s type ...)", name, name)
-	}
-	if kind == kindOther && c.Destroy {
-		return c, fmt.Errorf("%s: SIOCIFDESTROY: only pfsync0 can be destroyed (use ip link delete %s)", name, name)
-	}
-	if c.Destroy && c.besideDestroy() != "" {
-		return c, contradicts(c)
-	}
-	return c, nil
+	return nil
 }
 
-// kind is a set of kinds of interfaces, as keywords know them.
-type kind uint8
+func (p *parser) warn(format string, args ...any) {
+	p.Warnings = append(p.Warnings, fmt.Sprintf(format, args...))
+}
 
-const (
-	kindPFSync kind = 1 << iota
-	kindOther
-	kindAny = kindPFSync | kindOther
-)
-
-// kindOf tells what words apply to the interface of this name.
-func kindOf(name string) (kind, error) {
-	driver, unit := cutUnit(name)
+// bareWord takes a word that is no keyword. As on BSD, it is an address or a part of one.
+func (p *parser) bareWord(word string) error {
+	addr, _, _ := strings.Cut(word, "/")
+	isMask := len(p.address.bare) > 0 && isNetmask(word)
 	switch {
-	case unit == "":
-	case driver == "pfsync" && unit != "0":
-		return 0, fmt.Errorf("%s: only pfsync0 is supported", name)
-	case driver == "pfsync":
-		return kindPFSync, nil
-	case driver == "carp":
-		return 0, fmt.Errorf("%s: carp interfaces are not supported yet (use keepalived for shared addresses)", name)
+	case len(p.address.bare) == 1 && strings.Trim(word, "0123456789") == "" && word != "" && !isMask:
+		return fmt.Errorf("%s: bad value (did you mean '%s/%s'?)", Shown(word), p.address.bare[0], Shown(word))
+	case !isAddress(addr) && !isMask:
+		return badWord(p.kind, word)
+	case len(p.address.bare) > 0 && addr != word:
+		return fmt.Errorf("%s: bad value (one address on a line)", Shown(word))
+	case p.kind == kindPFSync:
+		return NoAddress(p.Interface)
+	case len(p.address.bare) == 3:
+		return fmt.Errorf("%s: bad value (an address, its netmask and its broadcast address are there already)", Shown(word))
 	}
-	if strings.ContainsFunc(name, func(r rune) bool { return r == '/' || r == ':' || r <= ' ' || !strconv.IsPrint(r) }) || name == "" {
-		return 0, fmt.Errorf("interface name %s: bad value", Shown(name))
-	}
-	return kindOther, nil
+	p.address.bare = append(p.address.bare, word)
+	return nil
 }
 
-// cutUnit splits pfsync0 into pfsync and 0; unit is empty when the name ends in no digit.
-func cutUnit(name string) (driver, unit string) {
-	driver = strings.TrimRight(name, "0123456789")
-	return driver, name[len(driver):]
-}
-
-// badWord tells what is wrong with a word that is no keyword. As on BSD, a bare word is an address.
-func badWord(name string, kind kind, word string) error {
-	if _, err := netip.ParsePrefix(word); err == nil || isAddress(word) {
-		if kind == kindPFSync {
-			return NoAddress(name)
-		}
-		return fmt.Errorf("%s: addresses are not supported yet (use ip address add %s dev %s)", Shown(word), Shown(word), name)
-	}
+// badWord tells what is wrong with a word that is neither a keyword nor an address.
+func badWord(kind kind, word string) error {
 	switch {
 	case isFamily(word):
 		return fmt.Errorf("%s: bad value (the address family stands directly behind the interface)", word)
-	case strings.HasPrefix(word, "--"):
+	case strings.HasPrefix(word, "--"), len(word) == 2 && word[0] == '-':
 		return fmt.Errorf("%s: bad value (options stand before the interface)", Shown(word))
+	case looksLikeAddress(word):
+		return fmt.Errorf("%s: bad value (not an address)", Shown(word))
 	}
 	if near := meant(word, kind); near != "" {
 		return fmt.Errorf("%s: bad value (did you mean '%s'?)", Shown(word), near)
 	}
 	return fmt.Errorf("%s: bad value", Shown(word))
+}
+
+// looksLikeAddress tells whether a word without letters was to be an address.
+func looksLikeAddress(word string) bool {
+	return strings.ContainsAny(word, ".:") && strings.Trim(word, "0123456789abcdefABCDEF.:/") == ""
 }
 
 func isAddress(word string) bool {
@@ -254,7 +278,7 @@ func NoAddress(name string) error {
 
 // isWord tells whether word is one of those that can be set.
 func isWord(word string) bool {
-	for _, kind := range []kind{kindPFSync, kindOther} {
+	for kind := kindPFSync; kind <= kindAny; kind <<= 1 {
 		if k := lookup(word, kind); k != nil && k.set != nil {
 			return true
 		}
@@ -264,7 +288,16 @@ func isWord(word string) bool {
 
 // comesFirst tells who gave a word in the place of the interface.
 func comesFirst(word string) error {
-	return fmt.Errorf("%s: the interface comes first (ifconfig pfsync0 %s)", word, word)
+	return fmt.Errorf("%s: the interface comes first (%s)", word, inItsPlace(word))
+}
+
+// inItsPlace is a command that has the word behind an interface.
+func inItsPlace(word string) string {
+	name := "INTERFACE"
+	if k := lookup(word, kindPFSync); k != nil && k.set != nil {
+		name = "pfsync0"
+	}
+	return "ifconfig " + name + " " + word
 }
 
 // maxShown is how much of a word is echoed, in bytes.

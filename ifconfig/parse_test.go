@@ -84,7 +84,7 @@ func TestParseAcceptsWhatBSDAccepts(t *testing.T) {
 }
 
 func TestParseRefusesWithOneClearLine(t *testing.T) {
-	const usage = " (usage: ifconfig [-aAC] [--json] [--style openbsd|both] [interface] [family] [words])"
+	const usage = " (usage: ifconfig [-aAC] [-M lladdr] [--json] [--style openbsd|freebsd|both] [interface] [family] [words])"
 	for _, test := range []struct{ args, want string }{
 		{"pfsync0 syncdev", "'syncdev' requires argument"},
 		{"pfsync0 up maxupd", "'maxupd' requires argument"},
@@ -110,8 +110,6 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 		{"pfsync0 inet6 fe80::1", "pfsync0: SIOCAIFADDR: Operation not supported (pfsync0 takes no address; give it to the syncdev)"},
 		{"pfsync1 create", "pfsync1: only pfsync0 is supported"},
 		{"pfsync1 destroy", "pfsync1: only pfsync0 is supported"},
-		{"sis7 create", "sis7: SIOCIFCREATE: only pfsync0 can be created (use ip link add sis7 type ...)"},
-		{"sis0 destroy", "sis0: SIOCIFDESTROY: only pfsync0 can be destroyed (use ip link delete sis0)"},
 		{"carp0 vhid 1 pass foo 10.0.0.1/24", "carp0: carp interfaces are not supported yet (use keepalived for shared addresses)"},
 		{"averyveryverylongname0 up", "interface name 'averyveryverylongname0' too long"},
 		{"averyveryverylongname0", "interface name 'averyveryverylongname0' too long"},
@@ -138,11 +136,6 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 		{"sis0 key /etc/pfsync.key", "key: sis0 is not a pfsync interface"},
 		{"sis0 syncdev sis2", "syncdev: sis0 is not a pfsync interface"},
 		{"pfsync0 netmask 255.0.0.0", "netmask: not possible on pfsync0"},
-		{"sis0 inet 10.0.0.1/24", "10.0.0.1/24: addresses are not supported yet (use ip address add 10.0.0.1/24 dev sis0)"},
-		{"sis0 group wan", "group: not supported yet (leave it out)"},
-		{"pfsync0 group wan", "group: not supported yet (pfsync0 is in the groups carp and pfsync)"},
-		{"sis0 lladdr random", "lladdr: not supported yet (use ip link set dev sis0 address)"},
-		{"sis0 vlan 7", "vlan: not supported on Linux (use ip link add type vlan)"},
 		{"sis0 txqueuelen 100", "txqueuelen: not supported on Linux (run the net-tools ifconfig (/sbin/ifconfig))"},
 		{"pfsync0 destroy up", "destroy: contradicts up on the same line"},
 		{"pfsync0 syncdev sis2 destroy", "destroy: contradicts syncdev on the same line"},
@@ -165,9 +158,11 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 		{"--nope", "--nope: unknown option" + usage},
 		{"-a pfsync0", "pfsync0: -a and -A take an address family only" + usage},
 		{"-g carp", "-g: not supported yet"},
+		{"-M", "'-M' requires argument"},
+		{"-M 52:54:00", "-M 52:54:00: not a link-layer address (like 52:54:00:aa:00:01)"},
+		{"-M 52:54:00:aa:00:01 sis0", "-M: goes with nothing else" + usage},
 		{"--style", "'--style' requires argument"},
-		{"--style green", "style green: unknown, choose openbsd or both"},
-		{"--style freebsd", "style freebsd: not supported yet (both has its syncok line)"},
+		{"--style green", "style green: unknown, choose openbsd, freebsd or both"},
 		{"--json pfsync0 up", "up: --json and --style are for displays" + usage},
 	} {
 		t.Run(test.args, func(t *testing.T) {
@@ -194,19 +189,31 @@ func TestErrorsDoNotDisturbATerminal(t *testing.T) {
 }
 
 func TestEveryKeywordParses(t *testing.T) {
-	arguments := map[string]string{"": "", "interface": "sis2", "number": "576", "address": "10.0.0.2", "file": "/etc/pfsync.key"}
-	for _, name := range []string{"pfsync0", "sis0"} {
+	arguments := map[string]string{"": "", "interface": "sis2", "number": "5", "address": "10.0.0.2", "file": "/etc/pfsync.key",
+		"text": "up", "group": "wan", "version": "openbsd", "mask": "255.255.255.0", "seconds": "60", "lladdr": "2:0:0:0:0:1", "option": "autoselect"}
+	for _, name := range []string{"pfsync0", "sis0", "vlan7", "pair0", "bridge0", "vether0"} {
 		list := ifconfig.Keywords(name)
 		if len(list) < 3 {
 			t.Fatalf("%s: keywords %v", name, list)
 		}
 		for _, k := range list {
-			arg := arguments[k.Arg]
-			if k.Word == "maxupd" {
-				arg = "64"
+			line := k.Word + " " + arguments[k.Arg]
+			switch k.Word {
+			case "mtu":
+				line = "mtu 576"
+			case "rdomain", "fib":
+				line = k.Word + " 0"
+			case "alias", "netmask", "prefixlen", "broadcast":
+				line += " 10.0.0.1"
+			case "eui64":
+				line = "inet6 2001:db8::/64 eui64"
+			case "pltime", "vltime":
+				line = "inet6 2001:db8::1 " + line
+			case "autoconf", "-autoconf":
+				line = "inet6 " + line
 			}
-			if _, err := ifconfig.ParseWords(name, strings.Fields(k.Word+" "+arg)); err != nil {
-				t.Errorf("%s %s %s: %v", name, k.Word, arg, err)
+			if _, err := ifconfig.ParseWords(name, strings.Fields(line)); err != nil {
+				t.Errorf("%s %s: %v", name, line, err)
 			}
 		}
 	}
@@ -228,6 +235,13 @@ func TestValidateRefusesWhatParseRefuses(t *testing.T) {
 		{ifconfig.Change{Interface: "pfsync0", Key: new(ifconfig.Key), Destroy: true}, "destroy: contradicts key on the same line"},
 		{ifconfig.Change{Interface: "pfsync0", Up: new(false), Destroy: true}, "destroy: contradicts down on the same line"},
 		{ifconfig.Change{Interface: "pfsync0", Create: true, Destroy: true}, "destroy: contradicts create on the same line"},
+		{ifconfig.Change{Interface: "pfsync0", Linux: ifconfig.Linux{Promisc: new(true)}}, "pfsync0: only description and group can be set by the kernel"},
+		{ifconfig.Change{Interface: "sis0", Create: true}, "sis0: SIOCIFCREATE: only bridgeN, pairN, pfsync0, vetherN, vlanN can be created (use ip link add sis0 type ...)"},
+		{ifconfig.Change{Interface: "sis0", Linux: ifconfig.Linux{Addresses: []ifconfig.AddressChange{{}}}}, `address: operation "": unknown`},
+		{ifconfig.Change{Interface: "sis0", Linux: ifconfig.Linux{Addresses: []ifconfig.AddressChange{{Op: ifconfig.AddressSet, Family: ifconfig.Inet}}}},
+			"inet: no address"},
+		{ifconfig.Change{Interface: "sis0", Linux: ifconfig.Linux{Addresses: []ifconfig.AddressChange{{Op: ifconfig.AddressSet, Family: ifconfig.Inet,
+			Prefix: netip.MustParsePrefix("2001:db8::1/64")}}}}, "2001:db8::1: not of family inet"},
 		{ifconfig.Change{Interface: "pfsync0", MaxUpd: new(0)}, "maxupd 0: too small (1 to 255)"},
 		{ifconfig.Change{Interface: "pfsync0", MaxUpd: new(256)}, "maxupd 256: too large (1 to 255)"},
 		{ifconfig.Change{Interface: "pfsync0", MTU: new(-1)}, "mtu -1: too small (308 to 65535)"},
@@ -256,7 +270,9 @@ func TestMergeLetsTheLaterWin(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"pfsync0 up syncdev sis2", "-a inet", "pfsync0 maxupd 300", "carp0 vhid 1 pass foo 10.0.0.1/24",
-		"pfsync0 syncpeer 10.0.0.2 syncdev enc0 -defer", "--style both", "pfsync0 \x1b[2J", "sis0 inet6 fe80::1%sis0/64"} {
+		"pfsync0 syncpeer 10.0.0.2 syncdev enc0 -defer", "--style both", "pfsync0 \x1b[2J", "sis0 inet6 fe80::1%sis0/64",
+		"sis0 inet 10.0.0.1 0xffffff00 10.0.0.255 alias mtu 1400 description x group wan", "vlan7 create vnetid 7 parent sis0",
+		"sis0 inet6 2001:db8::/64 eui64 vltime 60 -inet6", "bridge0 add sis0 del sis1 destroy", "sis0 -alias rdomain 1 lladdr 2:0:0:0:0:1"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, line string) {

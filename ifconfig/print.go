@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -27,6 +28,7 @@ var flagNames = []struct {
 	{FlagAllMulti, "ALLMULTI"},
 	{FlagSimplex, "SIMPLEX"},
 	{FlagMulticast, "MULTICAST"},
+	{FlagAutoconf6, "AUTOCONF6"},
 }
 
 // Names lists the flags that are set, in the order of their bits.
@@ -46,12 +48,16 @@ func (f Flags) String() string { return fmt.Sprintf("%x<%s>", uint32(f), strings
 // llPrio is OpenBSD's default priority of packets on a link (IFQ_DEFPRIO); Linux has no such setting.
 const llPrio = 3
 
-// Print shows interfaces as OpenBSD's ifconfig does. The zero Style is StyleBoth. The
+// Print shows interfaces as the ifconfig of that style does. The zero Style is StyleBoth. The
 // error is w's.
 func Print(w io.Writer, interfaces []Interface, style Style) error {
 	var b strings.Builder
 	for i := range interfaces {
-		interfaces[i].print(&b, style)
+		if style == StyleFreeBSD {
+			interfaces[i].printFreeBSD(&b)
+		} else {
+			interfaces[i].print(&b, style)
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -80,7 +86,7 @@ func (i *Interface) print(b *strings.Builder, style Style) {
 		fmt.Fprintf(b, "\tstatus: %s\n", i.Status)
 	}
 	for _, a := range i.Inet {
-		a.printInet(b)
+		a.printInet(b, "%x")
 	}
 	for _, a := range i.Inet6 {
 		a.printInet6(b, i.Name)
@@ -129,12 +135,13 @@ func (i *Interface) printPeers(b *strings.Builder, style Style) {
 	}
 }
 
-func (a *Address) printInet(b *strings.Builder) {
+// printInet writes the netmask in the format of the style.
+func (a *Address) printInet(b *strings.Builder, format string) {
 	fmt.Fprintf(b, "\tinet %v", a.Prefix.Addr())
 	if a.Peer.IsValid() {
 		fmt.Fprintf(b, " --> %v", a.Peer)
 	}
-	fmt.Fprintf(b, " netmask 0x%x", binary.BigEndian.Uint32(net.CIDRMask(a.Prefix.Bits(), 32)))
+	fmt.Fprintf(b, " netmask 0x"+format, binary.BigEndian.Uint32(net.CIDRMask(a.Prefix.Bits(), 32)))
 	if a.Broadcast.IsValid() {
 		fmt.Fprintf(b, " broadcast %v", a.Broadcast)
 	}
@@ -156,7 +163,18 @@ func (a *Address) printInet6(b *strings.Builder, name string) {
 	if a.ScopeID != 0 {
 		fmt.Fprintf(b, " scopeid 0x%x", a.ScopeID)
 	}
+	if a.PLTime != nil || a.VLTime != nil {
+		fmt.Fprintf(b, " pltime %s vltime %s", seconds(a.PLTime), seconds(a.VLTime))
+	}
 	b.WriteByte('\n')
+}
+
+// seconds is a lifetime as the display has it.
+func seconds(n *uint32) string {
+	if n == nil {
+		return "infty"
+	}
+	return strconv.FormatUint(uint64(*n), 10)
 }
 
 func onOff(on bool) string {
@@ -181,6 +199,7 @@ type (
 	}
 	jsonInterface struct {
 		Name        string        `json:"name"`
+		AltNames    []string      `json:"altnames,omitempty"`
 		Index       int           `json:"index"`
 		Flags       []string      `json:"flags"`
 		FlagsHex    string        `json:"flags_hex"`
@@ -188,6 +207,7 @@ type (
 		LLAddr      string        `json:"lladdr,omitempty"`
 		Description string        `json:"description,omitempty"`
 		Groups      []string      `json:"groups"`
+		Media       string        `json:"media,omitempty"`
 		Status      string        `json:"status,omitempty"`
 		Inet        []jsonAddress `json:"inet"`
 		Inet6       []jsonAddress `json:"inet6"`
@@ -198,6 +218,10 @@ type (
 		PrefixLen int        `json:"prefixlen"`
 		Broadcast netip.Addr `json:"broadcast,omitzero"`
 		Peer      netip.Addr `json:"peer,omitzero"`
+		ScopeID   int        `json:"scopeid,omitempty"`
+		Marks     []string   `json:"marks,omitempty"`
+		PLTime    *uint32    `json:"pltime,omitempty"`
+		VLTime    *uint32    `json:"vltime,omitempty"`
 	}
 	jsonPFSync struct {
 		Syncdev   string     `json:"syncdev"`
@@ -216,9 +240,9 @@ func PrintJSON(w io.Writer, interfaces []Interface) error {
 	d := jsonDisplay{Schema: 1, Interfaces: []jsonInterface{}}
 	for _, i := range interfaces {
 		j := jsonInterface{
-			Name: i.Name, Index: i.Index, Flags: i.Flags.Names(), FlagsHex: fmt.Sprintf("%x", uint32(i.Flags)),
+			Name: i.Name, AltNames: i.AltNames, Index: i.Index, Flags: i.Flags.Names(), FlagsHex: fmt.Sprintf("%x", uint32(i.Flags)),
 			MTU: i.MTU, LLAddr: i.LLAddr, Description: i.Description, Groups: append([]string{}, i.Groups...),
-			Status: i.Status, Inet: jsonAddresses(i.Inet), Inet6: jsonAddresses(i.Inet6),
+			Media: i.Media, Status: i.Status, Inet: jsonAddresses(i.Inet), Inet6: jsonAddresses(i.Inet6),
 		}
 		if p := i.PFSync; p != nil {
 			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.SyncOK, CreatorID(p.Creator), cmp.Or(p.Key, KeyOff),
@@ -237,7 +261,7 @@ func PrintJSON(w io.Writer, interfaces []Interface) error {
 func jsonAddresses(list []Address) []jsonAddress {
 	out := []jsonAddress{}
 	for _, a := range list {
-		out = append(out, jsonAddress{a.Prefix.Addr(), a.Prefix.Bits(), a.Broadcast, a.Peer})
+		out = append(out, jsonAddress{a.Prefix.Addr(), a.Prefix.Bits(), a.Broadcast, a.Peer, a.ScopeID, a.Marks, a.PLTime, a.VLTime})
 	}
 	return out
 }

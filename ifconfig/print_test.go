@@ -191,6 +191,35 @@ func TestPrint(t *testing.T) {
 	inet6 fe80::5054:ff:feaa:1%sis0 prefixlen 64 scopeid 0x2
 	inet6 2001:db8::1 prefixlen 64 tentative autoconf
 `},
+		{"FreeBSD's pfsync0", withKey, ifconfig.StyleFreeBSD, `pfsync0: flags=41<UP,RUNNING> metric 0 mtu 1500
+	syncdev: sis2 maxupd: 128 defer: off version: openbsd
+	syncok: 1
+	groups: pfsync
+`},
+		{"FreeBSD's syncpeer", withPeer, ifconfig.StyleFreeBSD, `pfsync0: flags=41<UP,RUNNING> metric 0 mtu 1500
+	syncdev: enc0 syncpeer: 10.0.0.2 maxupd: 64 defer: on version: openbsd
+	syncok: 0
+	groups: pfsync
+`},
+		{"FreeBSD's pfsync0 without a syncdev", down, ifconfig.StyleFreeBSD, `pfsync0: flags=0<> metric 0 mtu 1500
+	maxupd: 128 defer: off version: openbsd
+	syncok: 0
+	groups: pfsync
+`},
+		{"FreeBSD's Ethernet", sis0(), ifconfig.StyleFreeBSD, `sis0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> metric 0 mtu 1500
+	ether 52:54:00:aa:00:01
+	inet 10.0.0.254 netmask 0xffffff00 broadcast 10.0.0.255
+	inet 10.0.0.1 --> 10.0.0.2 netmask 0xffffffff
+	inet6 fe80::5054:ff:feaa:1%sis0 prefixlen 64 scopeid 0x2
+	inet6 2001:db8::1 prefixlen 64 tentative autoconf
+	groups: egress
+	media: Ethernet autoselect (1000baseT full-duplex)
+	status: active
+`},
+		{"FreeBSD writes all digits of a netmask", ifconfig.Interface{Name: "x0", Inet: []ifconfig.Address{{Prefix: netip.MustParsePrefix("10.0.0.1/0")}}},
+			ifconfig.StyleFreeBSD, `x0: flags=0<> metric 0 mtu 0
+	inet 10.0.0.1 netmask 0x00000000
+`},
 		{"a description cannot disturb the terminal", evil, "", `x0: flags=0<> mtu 1500
 	description: "a\x1b[2J"
 	index 1 priority 0 llprio 3

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strconv"
 	"strings"
 )
@@ -22,10 +23,10 @@ const (
 // multicastPeer is the group that pfsync sends to when no syncpeer is set.
 var multicastPeer = netip.AddrFrom4([4]byte{224, 0, 0, 240})
 
-func setMTU(c *Change, arg string) error {
-	lo, hi := mtuRange(c.Interface)
+func setMTU(p *parser, arg string) error {
+	lo, hi := mtuRange(p.Interface)
 	n, err := number(arg, lo, hi)
-	c.MTU = &n
+	p.MTU = &n
 	return err
 }
 
@@ -36,15 +37,15 @@ func mtuRange(name string) (lo, hi int) {
 	return minMTU, maxMTU
 }
 
-func setMaxUpd(c *Change, arg string) error {
+func setMaxUpd(p *parser, arg string) error {
 	n, err := number(arg, 0, maxMaxUpd)
 	n = max(n, 1) // 0 would hold no update at all: as 1
-	c.MaxUpd = &n
+	p.MaxUpd = &n
 	return err
 }
 
-func setSyncdev(c *Change, arg string) error {
-	c.Syncdev = &arg
+func setSyncdev(p *parser, arg string) error {
+	p.Syncdev = &arg
 	return checkSyncdev(arg)
 }
 
@@ -56,15 +57,22 @@ func checkSyncdev(name string) error {
 		return errors.New("pfsync0 cannot be its own syncdev")
 	case name == "lo":
 		return errors.New("no peer is reached over lo")
-	case name == "" || name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool {
-		return r == '/' || r == ':' || r <= ' ' || !strconv.IsPrint(r) || r == '\uFFFD'
-	}):
+	}
+	return checkName(name)
+}
+
+// checkName refuses what no interface of Linux's could be called.
+func checkName(name string) error {
+	switch {
+	case len(name) > maxName:
+		return errors.New("interface name too long")
+	case !isName(name):
 		return errors.New("not the name of an interface")
 	}
 	return nil
 }
 
-func setSyncpeer(c *Change, arg string) error {
+func setSyncpeer(p *parser, arg string) error {
 	addr, err := netip.ParseAddr(arg)
 	if err != nil {
 		return errors.New("error in parsing address string: not an IPv4 address (host names are not supported yet)")
@@ -75,7 +83,7 @@ func setSyncpeer(c *Change, arg string) error {
 	if addr == multicastPeer {
 		addr = netip.Addr{} // the default, shown as such
 	}
-	c.Syncpeer = &addr
+	p.Syncpeer = &addr
 	return nil
 }
 
@@ -119,9 +127,26 @@ func (c Change) Validate() error {
 		return err
 	case c.Destroy && c.besideDestroy() != "":
 		return contradicts(c)
-	case kind != kindPFSync && (c.Create || c.Destroy || c.Syncdev != nil || c.Syncpeer != nil || c.MaxUpd != nil ||
-		c.Defer != nil || c.Key != nil || c.Bulk):
+	case kind != kindPFSync && c.ofPFSync():
 		return fmt.Errorf("%s: not a pfsync interface", c.Interface)
+	case kind == kindPFSync && c.Linux.elsewhere():
+		return fmt.Errorf("%s: only description and group can be set by the kernel", c.Interface)
+	case kind == kindPlain && c.Create:
+		return fmt.Errorf("%s: SIOCIFCREATE: only %s can be created (use ip link add %s type ...)", c.Interface, creatable(), c.Interface)
+	case kind == kindPlain && c.Destroy:
+		return fmt.Errorf("%s: SIOCIFDESTROY: only %s can be destroyed (use ip link delete %s)", c.Interface, creatable(), c.Interface)
+	case c.Group != nil && c.Ungroup != nil && *c.Group == *c.Ungroup:
+		return fmt.Errorf("-group %s: contradicts group %s on the same line", *c.Group, *c.Group)
+	case c.NoInet6 && c.Autoconf != nil && *c.Autoconf:
+		return errors.New("-inet6: contradicts autoconf on the same line")
+	}
+	for _, a := range c.Addresses {
+		if c.NoInet6 && a.Family == Inet6 && a.Op != AddressDelete {
+			return fmt.Errorf("-inet6: contradicts %v on the same line", a.Prefix.Addr())
+		}
+		if err := a.validate(); err != nil {
+			return err
+		}
 	}
 	if c.MTU != nil {
 		lo, hi := mtuRange(c.Interface)
@@ -147,6 +172,40 @@ func (c Change) Validate() error {
 	return nil
 }
 
+// ofPFSync tells whether there are words that only pfsync0 has.
+func (c Change) ofPFSync() bool {
+	return c.Syncdev != nil || c.Syncpeer != nil || c.MaxUpd != nil || c.Defer != nil || c.Key != nil || c.Bulk
+}
+
+// ForDaemon is c without what the kernel applies.
+func (c Change) ForDaemon() Change {
+	c.Linux, c.Warnings = Linux{}, nil
+	return c
+}
+
+// elsewhere tells whether there are words that pfsync0 has not.
+func (l Linux) elsewhere() bool {
+	l.Description, l.Group, l.Ungroup = nil, nil, nil
+	return !l.Empty()
+}
+
+// Empty tells whether there is nothing for the kernel to do.
+func (l Linux) Empty() bool { return reflect.ValueOf(l).IsZero() }
+
+// creatable lists what can be created, for errors.
+func creatable() string {
+	var names []string
+	for _, name := range Cloners() {
+		if name != "pfsync" {
+			name += "N"
+		} else {
+			name += "0"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, ", ")
+}
+
 // besideDestroy is a word of c that makes no sense for what is destroyed, or "".
 func (c Change) besideDestroy() string {
 	for _, word := range []struct {
@@ -155,7 +214,8 @@ func (c Change) besideDestroy() string {
 	}{
 		{"create", c.Create}, {"up", c.Up != nil && *c.Up}, {"down", c.Up != nil}, {"mtu", c.MTU != nil},
 		{"syncdev", c.Syncdev != nil}, {"syncpeer", c.Syncpeer != nil}, {"maxupd", c.MaxUpd != nil}, {"defer", c.Defer != nil},
-		{"key", c.Key != nil}, {"bulk", c.Bulk},
+		{"key", c.Key != nil}, {"bulk", c.Bulk}, {"an address", len(c.Addresses) > 0}, {"description", c.Description != nil},
+		{"other words", !c.Linux.Empty()},
 	} {
 		if word.given {
 			return word.name
@@ -168,7 +228,8 @@ func contradicts(c Change) error {
 	return fmt.Errorf("destroy: contradicts %s on the same line", c.besideDestroy())
 }
 
-// Merge adds a later command for the same interface to c: what it mentions wins.
+// Merge adds a later command for the same interface to c: what it mentions wins, and
+// its addresses follow c's.
 func (c *Change) Merge(later Change) {
 	c.Create = c.Create || later.Create
 	c.Destroy = c.Destroy || later.Destroy
@@ -180,6 +241,26 @@ func (c *Change) Merge(later Change) {
 	keep(&c.Defer, later.Defer)
 	keep(&c.Key, later.Key)
 	c.Bulk = c.Bulk || later.Bulk
+	c.Linux.merge(later.Linux)
+	c.Warnings = append(c.Warnings, later.Warnings...)
+}
+
+func (l *Linux) merge(later Linux) {
+	keep(&l.Description, later.Description)
+	keep(&l.Group, later.Group)
+	keep(&l.Ungroup, later.Ungroup)
+	keep(&l.LLAddr, later.LLAddr)
+	keep(&l.ARP, later.ARP)
+	keep(&l.Promisc, later.Promisc)
+	keep(&l.Rename, later.Rename)
+	keep(&l.VNetID, later.VNetID)
+	keep(&l.Parent, later.Parent)
+	keep(&l.Patch, later.Patch)
+	l.Add = append(l.Add, later.Add...)
+	l.Del = append(l.Del, later.Del...)
+	keep(&l.Autoconf, later.Autoconf)
+	l.NoInet6 = l.NoInet6 || later.NoInet6
+	l.Addresses = append(l.Addresses, later.Addresses...)
 }
 
 func keep[T any](field **T, later *T) {

@@ -7,4 +7,5 @@
 //	sync/engine    when to send what: queues, merging, bulk updates, counters
 //	sync/node      one firewall: table, engine, link and pfsync0 put together
 //	sync/control   the control socket: server and client
+//	sync/metrics   the same for Prometheus
 package sync

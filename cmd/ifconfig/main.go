@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -61,9 +62,14 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	case cmd.Help:
 		return help(stdout)
 	case cmd.Cloners:
-		_, err := fmt.Fprintln(stdout, "pfsync")
+		_, err := fmt.Fprintln(stdout, strings.Join(ifconfig.Cloners(), " "))
 		return err
+	case cmd.LLAddr != "":
+		return printOwner(cmd.LLAddr, stdout)
 	case cmd.Change != nil:
+		for _, w := range cmd.Change.Warnings {
+			fmt.Fprintf(stderr, "ifconfig: warning: %s\n", w)
+		}
 		daemon := control.NewClient()
 		daemon.Patience = time.Second // it may have been started a moment ago
 		return links.Apply(ctx, daemon, *cmd.Change)
@@ -124,7 +130,7 @@ func interfaces(ctx context.Context, want string) (all []ifconfig.Interface, dae
 		return nil, nil, err
 	}
 	named := func(name string) func(ifconfig.Interface) bool {
-		return func(i ifconfig.Interface) bool { return i.Name == name }
+		return func(i ifconfig.Interface) bool { return i.Name == name || slices.Contains(i.AltNames, name) }
 	}
 	if want != pfsync0 && slices.ContainsFunc(all, named(want)) {
 		return all, nil, nil
@@ -136,6 +142,8 @@ func interfaces(ctx context.Context, want string) (all []ifconfig.Interface, dae
 	}
 	for _, o := range owned {
 		if at := slices.IndexFunc(all, named(o.Name)); at >= 0 {
+			o.Description = all[at].Description // these two are the kernel's
+			o.Groups = append(o.Groups, all[at].Groups...)
 			all[at] = o
 		} else {
 			all = append(all, o)
@@ -144,17 +152,58 @@ func interfaces(ctx context.Context, want string) (all []ifconfig.Interface, dae
 	return all, daemonErr, nil
 }
 
+// printOwner prints the one interface that has a link-layer address.
+func printOwner(lladdr string, stdout io.Writer) error {
+	l, err := links.Open()
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	all, err := l.Interfaces()
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, i := range all {
+		if i.LLAddr == lladdr {
+			names = append(names, i.Name)
+		}
+	}
+	switch len(names) {
+	case 0:
+		return fmt.Errorf("-M %s: no interface has this address", lladdr)
+	case 1:
+		_, err := fmt.Fprintln(stdout, names[0])
+		return err
+	}
+	return fmt.Errorf("-M %s: several interfaces have this address: %s", lladdr, strings.Join(names, " "))
+}
+
 func help(w io.Writer) error {
 	fmt.Fprintf(w, "%v\n\nWords for pfsync0:\n", ifconfig.ErrUsage)
 	printKeywords(w, pfsync0)
 	fmt.Fprint(w, "\nWords for other interfaces:\n")
 	printKeywords(w, "eth0")
+	for _, name := range []string{"bridge0", "pair0", "vlan0"} {
+		fmt.Fprintf(w, "\nMore words for %s:\n", name)
+		printKeywords(w, name, "eth0")
+	}
 	_, err := fmt.Fprint(w, "\nSee ifconfig(8).\n")
 	return err
 }
 
-func printKeywords(w io.Writer, name string) {
+// printKeywords lists the words for an interface, without those that it shares with another one.
+func printKeywords(w io.Writer, name string, without ...string) {
+	known := make(map[string]bool)
+	for _, other := range without {
+		for _, k := range ifconfig.Keywords(other) {
+			known[k.Word] = true
+		}
+	}
 	for _, k := range ifconfig.Keywords(name) {
+		if known[k.Word] {
+			continue
+		}
 		if k.Arg != "" {
 			fmt.Fprintf(w, "  %s %s\n", k.Word, k.Arg)
 		} else {

@@ -2,11 +2,14 @@ package main
 
 import (
 	"flag"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/test/clitest"
 )
 
@@ -28,6 +31,21 @@ func TestHelpNamesEveryWord(t *testing.T) {
 	for _, line := range []string{"syncdev interface", "-syncdev", "syncpeer address", "maxupd number", "-defer", "key file", "-key", "create", "mtu number"} {
 		if !strings.Contains(out.String(), "\n  "+line+"\n") {
 			t.Errorf("help lacks %q", line)
+		}
+	}
+}
+
+func TestTheManualHasEveryWord(t *testing.T) {
+	page, err := os.ReadFile("../../man/ifconfig.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := strings.Fields(string(page))
+	for _, name := range []string{"pfsync0", "eth0", "bridge0", "pair0", "vether0", "vlan0"} {
+		for _, k := range ifconfig.Keywords(name) {
+			if !slices.Contains(named, k.Word) {
+				t.Errorf("the manual lacks %s", k.Word)
+			}
 		}
 	}
 }

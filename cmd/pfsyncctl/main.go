@@ -17,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
 )
@@ -31,9 +32,11 @@ type daemon interface {
 	Counters(ctx context.Context) ([]pfstate.Counter, error)
 	Peers(ctx context.Context) ([]ifconfig.Peer, error)
 	Status(ctx context.Context) (control.Status, error)
+	Sysctls(ctx context.Context) ([]sysctl.Setting, error)
+	SetSysctl(ctx context.Context, s sysctl.Setting) (old int64, err error)
 }
 
-const usage = "usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json]"
+const usage = "usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]..."
 
 // errNotOK ends the program with status 1 after what is wrong was printed.
 var errNotOK = errors.New("a peer is not in order")
@@ -83,11 +86,21 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 			{
 				Name: "stats", Usage: "counters that are not zero; with -a all of them",
 				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
-				Flags: []cli.Flag{asJSON, &cli.BoolFlag{Name: "a", Usage: "also those that are zero"}},
+				Flags: []cli.Flag{
+					asJSON,
+					&cli.BoolFlag{Name: "a", Usage: "also those that are zero"},
+					&cli.BoolFlag{Name: "bsd", Usage: "print as netstat -s -p pfsync does"},
+				},
 				Action: func(c *cli.Context) error {
+					if c.Bool("bsd") && c.Bool("json") {
+						return errors.New("stats: --bsd and --json exclude each other")
+					}
 					all, err := d.Counters(c.Context)
 					if err != nil {
 						return err
+					}
+					if c.Bool("bsd") {
+						return printBSD(stdout, all, c.Bool("a"))
 					}
 					return printCounters(stdout, all, c.Bool("a"), c.Bool("json"))
 				},
@@ -104,10 +117,11 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 					return printStatus(stdout, s, c.Bool("json"))
 				},
 			},
+			sysctlCommand(d, stdout),
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return fmt.Errorf("%s: unknown command, choose bulk, peers, stats or status", ifconfig.Shown(c.Args().First()))
+				return fmt.Errorf("%s: unknown command, choose bulk, peers, stats, status or sysctl", ifconfig.Shown(c.Args().First()))
 			}
 			return cli.ShowAppHelp(c)
 		},

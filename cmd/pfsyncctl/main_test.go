@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/test/clitest"
@@ -51,6 +52,12 @@ func (f fake) Status(context.Context) (control.Status, error) {
 		Peers: f.peers}, f.err
 }
 
+func (f fake) Sysctls(context.Context) ([]sysctl.Setting, error) {
+	return []sysctl.Setting{{Name: "net.inet.carp.allow", Value: 1}}, f.err
+}
+
+func (f fake) SetSysctl(context.Context, sysctl.Setting) (int64, error) { return 0, f.err }
+
 func TestPfsyncctl(t *testing.T) {
 	for _, c := range []struct {
 		args           string
@@ -81,11 +88,14 @@ func TestPfsyncctl(t *testing.T) {
   "schema": 1,
   "status": {
     "table": "conntrack",
+    "entries": 0,
+    "limit": 0,
     "states": {
       "local": 3,
       "imported": 4
     },
     "bulk": "done",
+    "queued": 0,
     "peers": [],
     "creatorid": "000000a1"
   }
@@ -95,14 +105,17 @@ func TestPfsyncctl(t *testing.T) {
 		{"stats", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
 		{"bulk", nil, "", ""},
 		{"bulk", errors.New("pfsync0: Operation not permitted (needs root)"), "", "pfsyncctl: pfsync0: Operation not permitted (needs root)\n"},
-		{"bulk now", nil, "", "pfsyncctl: now: unexpected behind bulk (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
-		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, peers, stats or status\n"},
-		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
-		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
-		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
-		{"status --json extra", nil, "", "pfsyncctl: extra: unexpected behind status (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--json] | status [--json])\n"},
+		{"bulk now", nil, "", "pfsyncctl: now: unexpected behind bulk (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
+		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, peers, stats, status or sysctl\n"},
+		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
+		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
+		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
+		{"status --json extra", nil, "", "pfsyncctl: extra: unexpected behind status (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
+		{"sysctl net.inet.carp.allow", nil, "net.inet.carp.allow=1\n", ""},
+		{"sysctl net.inet.carp.log", nil, "", "pfsyncctl: net.inet.carp.log: pfsyncd does not know it; it is of another version\n"},
+		{"sysctl net.inet.carp.allow=0", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
 		{"status", control.ErrNoAnswer, "", "pfsyncctl: pfsyncd does not answer\n"},
-		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose bulk, peers, stats or status\n"},
+		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose bulk, peers, stats, status or sysctl\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(append([]string{"pfsyncctl"}, strings.Fields(c.args)...), fake{err: c.err, peers: []ifconfig.Peer{}}, &stdout, &stderr)

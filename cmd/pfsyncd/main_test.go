@@ -46,6 +46,9 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"--log-format", "xml"}, 1, "", "pfsyncd: log-format xml: unknown"},
 		{[]string{"--hostid", "0"}, 1, "", "pfsyncd: hostid 0: must not be 0"},
 		{[]string{"--peer-states", "-1"}, 1, "", "pfsyncd: peer-states -1: must not be negative"},
+		{[]string{"--metrics", "localhost:9240"}, 1, "", "pfsyncd: metrics localhost:9240: not a numeric address and port, as 127.0.0.1:9240 or [::1]:9240"},
+		{[]string{"--metrics", ""}, 1, "", "pfsyncd: metrics : not a numeric address"},
+		{[]string{"--metrics", "192.0.2.1:9240"}, 1, "", "pfsyncd: metrics: listen tcp 192.0.2.1:9240:"},
 		{[]string{"--state-dir", file}, 1, "", "pfsyncd: state directory:"},
 	} {
 		var stdout, stderr bytes.Buffer

@@ -7,13 +7,18 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pfsync-linux/pfsync/cmd/pfsyncd/confine"
+	"github.com/pfsync-linux/pfsync/cmd/pfsyncd/notify"
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack"
 	"github.com/pfsync-linux/pfsync/pfstate/memory"
 	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/sync/metrics"
 	"github.com/pfsync-linux/pfsync/sync/node"
 	"github.com/pfsync-linux/pfsync/tunif"
 )
@@ -24,6 +29,8 @@ type options struct {
 	table               string
 	peerStates          int
 	version             string
+	metrics             string // a TCP address
+	listenMetrics       bool
 }
 
 // serve puts the daemon together and runs it until ctx ends.
@@ -37,6 +44,17 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 		return err
 	}
 	defer listener.Close()
+	var scrapes net.Listener
+	if o.listenMetrics {
+		if scrapes, err = metrics.Listen(o.metrics); err != nil {
+			return err
+		}
+		defer scrapes.Close()
+	}
+	manager, err := notify.FromEnvironment()
+	if err != nil {
+		return err
+	}
 	identity, err := o.identity()
 	if err != nil {
 		return err
@@ -53,6 +71,8 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	log.Info("starting", "version", o.version)
 	confined(o.stateDir, log)
 	n := node.New(cfg)
+	server := control.NewServer(n, log)
+	server.Metrics = metrics.NewHandler(server.Node(), o.version, log)
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
 	group.Go(func() error {
@@ -62,14 +82,21 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 		}
 		return err
 	})
-	group.Go(func() error {
-		select {
-		case <-ready:
-		case <-ctx.Done():
-			return nil
-		}
-		return control.NewServer(n, log).Serve(ctx, listener)
-	})
+	whenReady := func(f func() error) {
+		group.Go(func() error {
+			select {
+			case <-ready:
+				return f()
+			case <-ctx.Done():
+				return nil
+			}
+		})
+	}
+	whenReady(func() error { return server.Serve(ctx, listener) })
+	if scrapes != nil {
+		whenReady(func() error { return metrics.Serve(ctx, scrapes, server.Metrics, log) })
+	}
+	whenReady(func() error { manager.Run(ctx, n, log); return nil })
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -121,6 +148,8 @@ func (o options) openTable(cfg *node.Config) error {
 		}
 		cfg.Table = t
 		cfg.TableCounters = t.Counters
+		cfg.TableUse = conntrackUse
+		cfg.Limit, cfg.Timeout = t.Limit(), t.Timeout
 		// Half of the table: whoever floods it, the other half is for honest peers.
 		if cfg.PeerStates == 0 {
 			cfg.PeerStates = t.Limit() / 2
@@ -134,6 +163,23 @@ func (o options) openTable(cfg *node.Config) error {
 		return fmt.Errorf("table %s: unknown, choose conntrack or memory", o.table)
 	}
 	return nil
+}
+
+// conntrackUse asks the kernel, which also counts what is not shared.
+func conntrackUse() (entries, limit int, err error) {
+	if entries, err = readSysctl("nf_conntrack_count"); err != nil {
+		return 0, 0, err
+	}
+	limit, err = readSysctl("nf_conntrack_max")
+	return entries, limit, err
+}
+
+func readSysctl(name string) (int, error) {
+	text, err := os.ReadFile("/proc/sys/net/netfilter/" + name)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
 func interfaceMTU(name string) (int, error) {

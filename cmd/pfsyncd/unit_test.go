@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
 
 const unitFile = "../../share/systemd/pfsyncd.service"
@@ -99,9 +100,14 @@ func TestUnitFileAllowsWhatTheDaemonDoes(t *testing.T) {
 	}
 	a, b := cable(t)
 	// With -D, the process that was started is the daemon, not strace.
-	cmd, log := launch(t, a, exec.Command("strace", "-D", "-f", "-o", trace, program, "--state-dir", filepath.Join(dir, "state")))
+	labtest.Run(t, a, "ip link set lo up")
+	m := newManager(t)
+	cmd, log := launch(t, a, m.environ(exec.Command("strace", "-D", "-f", "-o", trace, program,
+		"--state-dir", filepath.Join(dir, "state"), "--metrics", scrapeAddress)))
 	daemon(t, b, "--state-dir", t.TempDir())
+	m.await(t, "READY=1")
 	work(t, a, b)
+	scrape(t, dialTCP(a), "/metrics")
 	terminate(t, cmd, log)
 
 	lines, err := os.ReadFile(trace)
@@ -121,7 +127,7 @@ func TestUnitFileAllowsWhatTheDaemonDoes(t *testing.T) {
 		}
 		made[call] = true
 	}
-	for _, call := range []string{"execve", "landlock_restrict_self", "capset", "socket", "recvmmsg", "ioctl", "exit_group"} {
+	for _, call := range []string{"execve", "landlock_restrict_self", "capset", "socket", "recvmmsg", "ioctl", "listen", "exit_group"} {
 		if !made[call] {
 			t.Errorf("no %s seen: the trace is not the daemon's", call)
 		}

@@ -1,6 +1,6 @@
-// Package links shows and changes Linux's own interfaces in ifconfig's terms. pfsync0
-// is not among what it knows: the kernel sees a TUN device there, and pfsyncd knows the
-// rest. Apply sends a change to the one that it concerns.
+// Package links shows and changes Linux's own interfaces in ifconfig's terms. Of pfsync0
+// it knows the description and the group: the kernel sees a TUN device there, and pfsyncd
+// knows the rest. Apply sends a change, or each part of it, to the one that it concerns.
 package links
 
 import (
@@ -15,6 +15,12 @@ import (
 	"github.com/vishvananda/netlink"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+)
+
+// BSD's name of the loopback interface is taken for Linux's.
+const (
+	loopback    = "lo"
+	bsdLoopback = "lo0"
 )
 
 // Links speaks rtnetlink in one network namespace.
@@ -33,7 +39,8 @@ func Open() (*Links, error) {
 	return New(h), nil
 }
 
-// New works through h, in h's namespace. Close closes h.
+// New works through h, in h's namespace, which must be the caller's where changes are made.
+// Close closes h.
 func New(h *netlink.Handle) *Links { return &Links{h} }
 
 // Close closes the socket.
@@ -53,11 +60,24 @@ func (l *Links) Interfaces() ([]ifconfig.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
+	groups, err := readGroups()
+	if err != nil {
+		return nil, err
+	}
 	list := make([]ifconfig.Interface, 0, len(all))
 	at := make(map[int]int, len(all))
 	for _, link := range all {
 		at[link.Attrs().Index] = len(list)
 		i := show(link.Attrs())
+		if driver, ok := driverOf(link); ok {
+			i.Groups = append(i.Groups, driver.Name)
+		}
+		if n := link.Attrs().Group; n != 0 {
+			i.Groups = append(i.Groups, groups.name(n))
+		}
+		if autoconf(i.Name) {
+			i.Flags |= ifconfig.FlagAutoconf6
+		}
 		if egress[i.Index] {
 			i.Groups = append(i.Groups, "egress")
 		}
@@ -133,7 +153,10 @@ var flags = []struct {
 }
 
 func show(a *netlink.LinkAttrs) ifconfig.Interface {
-	i := ifconfig.Interface{Name: a.Name, Index: a.Index, MTU: a.MTU, Description: a.Alias}
+	i := ifconfig.Interface{Name: a.Name, Index: a.Index, MTU: a.MTU, Description: a.Alias, AltNames: a.AltNames}
+	if a.RawFlags&syscall.IFF_LOOPBACK != 0 && a.Name == loopback {
+		i.AltNames = append(i.AltNames, bsdLoopback)
+	}
 	for _, f := range flags {
 		if a.RawFlags&f.linux != 0 {
 			i.Flags |= f.bsd
@@ -187,54 +210,18 @@ func addAddress(i *ifconfig.Interface, a netlink.Addr) {
 			out.Marks = append(out.Marks, m.name)
 		}
 	}
+	out.PLTime, out.VLTime = lifetime(a.PreferedLft), lifetime(a.ValidLft)
 	i.Inet6 = append(i.Inet6, out)
+}
+
+func lifetime(seconds int) *uint32 {
+	if n := uint32(seconds); n != ifconfig.Forever {
+		return &n
+	}
+	return nil
 }
 
 func unmapped(ip net.IP) netip.Addr {
 	addr, _ := netip.AddrFromSlice(ip)
 	return addr.Unmap()
-}
-
-// Change carries out up, down and mtu. What it cannot do is refused before anything is done;
-// after that the first refusal of the kernel ends it.
-func (l *Links) Change(c ifconfig.Change) error {
-	if err := c.Validate(); err != nil {
-		return err
-	}
-	if c.Create || c.Destroy || c.Syncdev != nil || c.Syncpeer != nil || c.MaxUpd != nil || c.Defer != nil {
-		return fmt.Errorf("%s: belongs to pfsyncd", c.Interface)
-	}
-	link, err := l.netlink.LinkByName(c.Interface)
-	switch {
-	case errors.As(err, new(netlink.LinkNotFoundError)):
-		return fmt.Errorf("%s: %w", c.Interface, ifconfig.ErrNoInterface)
-	case err != nil:
-		return fmt.Errorf("%s: %w", c.Interface, err)
-	}
-	if c.MTU != nil {
-		if err := l.netlink.LinkSetMTU(link, *c.MTU); err != nil {
-			return fmt.Errorf("%s: mtu %d: %w", c.Interface, *c.MTU, reason(err))
-		}
-	}
-	if c.Up != nil {
-		set, word := l.netlink.LinkSetDown, "down"
-		if *c.Up {
-			set, word = l.netlink.LinkSetUp, "up"
-		}
-		if err := set(link); err != nil {
-			return fmt.Errorf("%s: %s: %w", c.Interface, word, reason(err))
-		}
-	}
-	return nil
-}
-
-// reason words what an operator cannot guess from the error number.
-func reason(err error) error {
-	if errors.Is(err, syscall.EINVAL) {
-		return errors.New("the interface does not take this value")
-	}
-	if errors.Is(err, syscall.EPERM) {
-		return fmt.Errorf("%w (needs root)", err)
-	}
-	return err
 }

@@ -95,19 +95,20 @@ func dots(name string) string {
 	}, name)
 }
 
-// Load reads what sets variables at boot, of the file system fsys whose root is /: /etc/sysctl.d/*.conf by
-// name, /etc/sysctl.conf, and /etc/pfsync/sysctl.conf, a place where Linux's sysctl does not look and does
-// not complain. What is not there is left out. As with ParseFile, lines are returned beside an error.
-func Load(fsys fs.FS) ([]Line, error) {
-	files, err := fs.Glob(fsys, "etc/sysctl.d/*.conf")
+// Load reads what sets variables at boot, of the file system fsys that is the folder etc, /etc as a rule:
+// sysctl.d/*.conf by name, sysctl.conf, and pfsync/sysctl.conf, a place where Linux's sysctl does not
+// look and does not complain. What is not there is left out. As
+// with ParseFile, lines are returned beside an error.
+func Load(fsys fs.FS, etc string) ([]Line, error) {
+	files, err := fs.Glob(fsys, "sysctl.d/*.conf")
 	if err != nil {
 		return nil, err
 	}
 	slices.Sort(files)
 	var lines []Line
 	var errs []error
-	for _, file := range append(files, "etc/sysctl.conf", "etc/pfsync/sysctl.conf") {
-		name := path.Join("/", file)
+	for _, file := range append(files, "sysctl.conf", "pfsync/sysctl.conf") {
+		name := path.Join(etc, file)
 		text, err := fs.ReadFile(fsys, file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue

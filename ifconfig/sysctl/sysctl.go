@@ -71,8 +71,8 @@ func Lookup(name string) (Variable, bool) {
 
 // Setting is a value for a variable.
 type Setting struct {
-	Name  string
-	Value int64
+	Name  string `json:"name"`
+	Value int64  `json:"value"`
 }
 
 // String prints NAME=VALUE, which Parse reads.
@@ -93,15 +93,35 @@ func Parse(text string) (Setting, error) {
 		return Setting{}, fmt.Errorf("%s: no value; write %v", name, Setting{name, v.Max})
 	}
 	n, err := number(value)
-	switch {
-	case err != nil && !errors.Is(err, strconv.ErrRange):
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return Setting{}, fmt.Errorf("%s: %s is not a number (%d to %d)", name, ifconfig.Shown(value), v.Min, v.Max)
-	case n < v.Min:
-		return Setting{}, fmt.Errorf("%s: %s is too small (%d to %d)", name, ifconfig.Shown(value), v.Min, v.Max)
-	case n > v.Max:
-		return Setting{}, fmt.Errorf("%s: %s is too large (%d to %d)", name, ifconfig.Shown(value), v.Min, v.Max)
+	}
+	if err := v.check(n, value); err != nil {
+		return Setting{}, err
 	}
 	return Setting{name, n}, nil
+}
+
+func (v Variable) check(n int64, shown string) error {
+	switch {
+	case n < v.Min:
+		return fmt.Errorf("%s: %s is too small (%d to %d)", v.Name, ifconfig.Shown(shown), v.Min, v.Max)
+	case n > v.Max:
+		return fmt.Errorf("%s: %s is too large (%d to %d)", v.Name, ifconfig.Shown(shown), v.Min, v.Max)
+	}
+	return nil
+}
+
+// Validate checks what Parse checks, for a Setting that came by another way (the control socket).
+func (s Setting) Validate() error {
+	v, known := Lookup(s.Name)
+	switch {
+	case !known:
+		return unknown(s.Name)
+	case v.ReadOnly != "":
+		return fmt.Errorf("%s: read only; %s", v.Name, v.ReadOnly)
+	}
+	return v.check(s.Value, strconv.FormatInt(s.Value, 10))
 }
 
 func number(s string) (int64, error) {

@@ -75,6 +75,20 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+func TestValidate(t *testing.T) {
+	for s, want := range map[sysctl.Setting]string{
+		{Name: "net.inet.carp.preempt", Value: 1}:  "",
+		{Name: "net.inet.carp.preempt", Value: 2}:  "net.inet.carp.preempt: 2 is too large (0 to 1)",
+		{Name: "net.inet.carp.preempt", Value: -1}: "net.inet.carp.preempt: -1 is too small (0 to 1)",
+		{Name: "net.inet.carp.demotion"}:           "net.inet.carp.demotion: read only; change it with ifconfig -g carp [-]carpdemote N",
+		{Name: "x"}:                                "unknown oid 'x'",
+	} {
+		if err := s.Validate(); (err == nil) != (want == "") || err != nil && err.Error() != want {
+			t.Errorf("%v: %v, want %s", s, err, want)
+		}
+	}
+}
+
 func TestVariablesAreSound(t *testing.T) {
 	seen := map[string]bool{}
 	for _, v := range sysctl.Variables() {
@@ -170,13 +184,13 @@ func file(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(tex
 
 func TestLoadReadsTheFilesInOrder(t *testing.T) {
 	lines, err := sysctl.Load(fstest.MapFS{
-		"etc/sysctl.conf":             file("net.inet.carp.preempt=1\n"),
-		"etc/sysctl.d/20-b.conf":      file("net.inet.carp.log=3\nnet.inet.carp.preempt=0\n"),
-		"etc/sysctl.d/10-a.conf":      file("net.inet.carp.log=1\nnet.inet.carp.dscp=1\n"),
-		"etc/sysctl.d/README":         file("net.inet.carp.log=7\n"),
-		"etc/sysctl.d/30-c.conf.save": file("net.inet.carp.log=7\n"),
-		"etc/pfsync/sysctl.conf":      file("net.inet.carp.dscp=2\n"),
-	})
+		"sysctl.conf":             file("net.inet.carp.preempt=1\n"),
+		"sysctl.d/20-b.conf":      file("net.inet.carp.log=3\nnet.inet.carp.preempt=0\n"),
+		"sysctl.d/10-a.conf":      file("net.inet.carp.log=1\nnet.inet.carp.dscp=1\n"),
+		"sysctl.d/README":         file("net.inet.carp.log=7\n"),
+		"sysctl.d/30-c.conf.save": file("net.inet.carp.log=7\n"),
+		"pfsync/sysctl.conf":      file("net.inet.carp.dscp=2\n"),
+	}, "/etc")
 	must(t, err)
 	want := `/etc/sysctl.d/10-a.conf:1: net.inet.carp.log=1
 /etc/sysctl.d/10-a.conf:2: net.inet.carp.dscp=1
@@ -201,7 +215,7 @@ func TestLoadReadsTheFilesInOrder(t *testing.T) {
 type denied struct{ fstest.MapFS }
 
 func (d denied) Open(name string) (fs.File, error) {
-	if name == "etc/sysctl.conf" {
+	if name == "sysctl.conf" {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
 	}
 	return d.MapFS.Open(name)
@@ -216,13 +230,13 @@ func (d denied) ReadFile(name string) ([]byte, error) {
 }
 
 func TestLoadGoesOnAfterErrors(t *testing.T) {
-	if lines, err := sysctl.Load(fstest.MapFS{}); err != nil || lines != nil {
+	if lines, err := sysctl.Load(fstest.MapFS{}, "/etc"); err != nil || lines != nil {
 		t.Errorf("no files: %v, %v", lines, err)
 	}
 	lines, err := sysctl.Load(denied{fstest.MapFS{
-		"etc/sysctl.d/a.conf":    file("net.inet.carp.log=x\n"),
-		"etc/pfsync/sysctl.conf": file("net.inet.carp.log=1\n"),
-	}})
+		"sysctl.d/a.conf":    file("net.inet.carp.log=x\n"),
+		"pfsync/sysctl.conf": file("net.inet.carp.log=1\n"),
+	}}, "/etc")
 	if want := "/etc/sysctl.d/a.conf:1: net.inet.carp.log: x is not a number (0 to 7)\n/etc/sysctl.conf: permission denied"; err == nil || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}

@@ -13,6 +13,7 @@ type entry struct {
 	orig, reply tuple
 	status      uint32
 	id          uint32
+	mark        uint32
 	timeout     uint32 // seconds
 	hasStatus   bool
 	hasTimeout  bool
@@ -56,6 +57,8 @@ func parseEntry(payload []byte, e *entry) error {
 			e.status, e.hasStatus = w.Uint32(), true
 		case ctaTimeout:
 			e.timeout, e.hasTimeout = w.Uint32(), true
+		case ctaMark:
+			e.mark = w.Uint32()
 		case ctaProtoInfo:
 			err = e.parseProtoInfo(w.Data)
 		case ctaCountersOrig:

@@ -96,7 +96,7 @@ func (t *Table) read(c *pfstate.Change, h *nfattr.Header, payload []byte, now in
 		t.counts.add(reason, 1)
 		return false
 	}
-	c.Op, c.Expired, c.Injected, c.Mute, c.Ref, c.Err = 0, false, false, false, e.id, nil
+	c.Op, c.Expired, c.Injected, c.Mute, c.Mark, c.Ref, c.Err = 0, false, false, false, e.mark, e.id, nil
 	switch {
 	case h.Type == msgDelete:
 		c.Kind = pfstate.Deleted
@@ -124,7 +124,7 @@ func (t *Table) see(c *pfstate.Change, e *entry, now int64) bool {
 		t.counts.add(reason, 1)
 		return false
 	}
-	*c = pfstate.Change{Kind: pfstate.Seen, Injected: e.injected, Ref: e.id}
+	*c = pfstate.Change{Kind: pfstate.Seen, Injected: e.injected, Mark: e.mark, Ref: e.id}
 	t.export(e, &c.State, now)
 	return true
 }

@@ -23,6 +23,7 @@ const (
 	ctaProtoInfo     = 4
 	ctaNATSrc        = 6
 	ctaTimeout       = 7
+	ctaMark          = 8 // absent: 0
 	ctaCountersOrig  = 9
 	ctaCountersReply = 10
 	ctaID            = 12

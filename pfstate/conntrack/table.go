@@ -133,6 +133,9 @@ func (t *Table) listen(buffer int) error {
 	if err := conn.SetOption(netlink.BroadcastError, true); err != nil {
 		return fmt.Errorf("broadcast errors: %w", err)
 	}
+	if err := t.skipOwnProtocols(); err != nil {
+		return err
+	}
 	for _, group := range []uint32{groupNew, groupUpdate, groupDestroy} {
 		if err := conn.JoinGroup(group); err != nil {
 			return fmt.Errorf("event group %d: %w", group, err)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
 )
@@ -137,4 +138,31 @@ func (t *timeouts) of(im *image) uint32 {
 		return t[classSCTPCookieWait]
 	}
 	return t[classGeneric]
+}
+
+// pfClasses: the kernel's timeout that stands for pf's. pf's other timeouts have none.
+var pfClasses = map[pfstate.Timeout]class{
+	pfstate.TCPFirstPacket:        classSynSent,
+	pfstate.TCPOpening:            classSynRecv,
+	pfstate.TCPEstablishedTimeout: classEstablished,
+	pfstate.TCPClosingTimeout:     classFinWait,
+	pfstate.TCPFinWaitTimeout:     classTimeWait,
+	pfstate.TCPClosedTimeout:      classClose,
+	pfstate.UDPFirstPacket:        classUDP,
+	pfstate.UDPSingle:             classUDP,
+	pfstate.UDPMultiple:           classUDPStream,
+	pfstate.ICMPFirstPacket:       classICMP,
+	pfstate.ICMPErrorReply:        classICMP,
+	pfstate.OtherFirstPacket:      classGeneric,
+	pfstate.OtherSingle:           classGeneric,
+	pfstate.OtherMultiple:         classGeneric,
+}
+
+// Timeout is how long the namespace's table keeps a state of pf's class, as it was set
+// when the table was opened; 0 where the kernel has no such timeout.
+func (t *Table) Timeout(class pfstate.Timeout) time.Duration {
+	if c, ok := pfClasses[class]; ok {
+		return time.Duration(t.timeouts[c]) * time.Second
+	}
+	return 0
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/pfconf"
+	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
 )
 
@@ -21,14 +23,80 @@ type Node interface {
 	Peers() ([]ifconfig.Peer, error)
 	// Status returns the daemon's state beyond interfaces.
 	Status() (Status, error)
+	// Sysctls returns the variables that the daemon keeps, in the order of sysctl.Variables: all
+	// but those that are Linux's own, and the opaque ones.
+	Sysctls() ([]sysctl.Setting, error)
+	// SetSysctl sets one of them and returns what it was.
+	SetSysctl(s sysctl.Setting) (old int64, err error)
+
+	// States yields at most `most` states from the place next on, 0 being the first, and returns
+	// where to go on, 0 at the end. yield is quick and keeps nothing of the state.
+	States(next, most int, yield func(*pfstate.State)) (after int, err error)
+	// Kill removes the states that match, here and at the peers.
+	Kill(k Kill) (Killed, error)
+	// Flush removes all states, here and, those made here, at the peers.
+	Flush() (Killed, error)
+
+	// Rules returns which states are not advertised.
+	Rules() (Rules, error)
+	// SetRuleset replaces the ruleset, enabled or not.
+	SetRuleset(rs *pfconf.Ruleset) error
+	// Enable lets the ruleset count, or not.
+	Enable(on bool) error
+	// Info returns what pfctl -s info, memory and timeouts print.
+	Info() (Info, error)
 }
+
+// Rules say which states are not advertised.
+type Rules struct {
+	Enabled bool           `json:"enabled"` // false: all are advertised
+	Ruleset pfconf.Ruleset `json:"ruleset"`
+}
+
+// Info is what pfctl has to show beside states and rules.
+type Info struct {
+	Enabled  bool               `json:"enabled"`
+	Since    ifconfig.Seconds   `json:"since"` // it has been enabled, or not, that long
+	Creator  ifconfig.CreatorID `json:"creatorid"`
+	Checksum string             `json:"checksum"` // of the rules: MD5, as in pf
+	States   int                `json:"states"`
+	HalfOpen int                `json:"halfopen"` // TCP states before they are established
+	Limit    int                `json:"limit"`    // states that the table may hold, 0: no limit
+	Timeouts []Timeout          `json:"timeouts"` // in pf's order
+}
+
+// Timeout is how long the table keeps states of one of pf's classes.
+type Timeout struct {
+	Name  string           `json:"name"`
+	Value ifconfig.Seconds `json:"value"` // 0: the table has no such timeout
+}
+
+// Old is the answer to a setting: what the value was before.
+type Old struct {
+	Value int64 `json:"old"`
+}
+
+// WordError is a refusal of a Change for the sake of one word: a setting with more than one line
+// can be told which.
+type WordError struct {
+	Word string // ifconfig's: syncdev, mtu
+	Err  error
+}
+
+func (e *WordError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *WordError) Unwrap() error { return e.Err }
 
 // Status is the daemon's state beyond what ifconfig shows.
 type Status struct {
-	Table   string          `json:"table"` // conntrack or memory
+	Table   string          `json:"table"`   // conntrack or memory
+	Entries int             `json:"entries"` // in the table, whether they are shared or not
+	Limit   int             `json:"limit"`   // of Entries, 0: none
 	Creator uint32          `json:"creatorid"`
 	States  States          `json:"states"`
-	Bulk    string          `json:"bulk"` // none, start, sent, bulk, done, failed
+	Bulk    string          `json:"bulk"`   // none, start, sent, bulk, done, failed
+	Queued  int             `json:"queued"` // messages that wait to be sent
 	Peers   []ifconfig.Peer `json:"peers"`
 }
 

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -15,7 +16,10 @@ import (
 	"time"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/pfconf"
+	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
 // ErrNotRunning is wrapped by a Client's errors when nobody listens.
@@ -27,15 +31,16 @@ var ErrNoAnswer = errors.New("pfsyncd does not answer")
 const (
 	showTimeout   = 3 * time.Second  // for an answer that changes nothing
 	changeTimeout = 10 * time.Second // for a change
+	statesPause   = 30 * time.Second // between some states and the next that are chosen
 	retryEvery    = 50 * time.Millisecond
 )
 
-// maxAnswer bounds what is read of an answer; the longest are some kilobytes.
-const maxAnswer = 4 << 20
+// maxAnswer bounds what is read of an answer; the longest lists the addresses of tables.
+const maxAnswer = 16 << 20
 
 // Client talks to the pfsyncd of a network namespace. It may be used by many goroutines.
 type Client struct {
-	// Patience is how long Change waits for a daemon that does not listen yet: one that
+	// Patience is how long Change and SetSysctl wait for a daemon that does not listen yet: one that
 	// was started a moment ago. Zero: not at all.
 	Patience time.Duration
 
@@ -100,16 +105,43 @@ func (c *Client) Change(ctx context.Context, ch ifconfig.Change) error {
 	if err != nil {
 		return err
 	}
+	err = c.patiently(ctx, "/v1/change", question, nil)
+	if errors.Is(err, ErrNoAnswer) {
+		return fmt.Errorf("%s: %w (it may still carry this out)", ch.Interface, err)
+	}
+	return err
+}
+
+// Sysctls lists the variables that pfsyncd keeps.
+func (c *Client) Sysctls(ctx context.Context) (list []sysctl.Setting, err error) {
+	err = c.do(ctx, http.MethodGet, "/v1/sysctl", nil, &list)
+	return list, err
+}
+
+// SetSysctl sets one of them and returns what it was. As with Change, a daemon that does not
+// answer may still do so later.
+func (c *Client) SetSysctl(ctx context.Context, s sysctl.Setting) (old int64, err error) {
+	question, err := json.Marshal(s)
+	if err != nil {
+		return 0, err
+	}
+	var answer Old
+	err = c.patiently(ctx, "/v1/sysctl", question, &answer)
+	if errors.Is(err, ErrNoAnswer) {
+		return 0, fmt.Errorf("%s: %w (it may still carry this out)", s.Name, err)
+	}
+	return answer.Value, err
+}
+
+// patiently posts, and waits for a daemon that starts.
+func (c *Client) patiently(ctx context.Context, path string, question []byte, answer any) error {
 	patience, cancel := context.WithTimeout(ctx, c.Patience)
 	defer cancel()
 	retry := time.NewTicker(retryEvery)
 	defer retry.Stop()
 	for {
-		err := c.do(ctx, http.MethodPost, "/v1/change", question, nil)
-		switch {
-		case errors.Is(err, ErrNoAnswer):
-			return fmt.Errorf("%s: %w (it may still carry this out)", ch.Interface, err)
-		case !errors.Is(err, ErrNotRunning):
+		err := c.do(ctx, http.MethodPost, path, question, answer)
+		if !errors.Is(err, ErrNotRunning) {
 			return err
 		}
 		select {
@@ -148,6 +180,99 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, err
 }
 
+// States calls yield with each state of the selection until it returns an error, which is then
+// returned. Neither side holds more than some hundred states. What yield gets is overwritten by the next.
+// The error may come when states were yielded already. If yield takes longer than some minutes for a
+// few thousand states, the daemon goes away.
+func (c *Client) States(ctx context.Context, sel Selection, yield func(*pfstate.State) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := time.AfterFunc(showTimeout, func() { cancel(ErrNoAnswer) })
+	defer patience.Stop()
+	resp, err := c.ask(ctx, http.MethodGet, "/v1/states"+sel.query(), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	patience.Stop()
+	from := bufio.NewReaderSize(resp.Body, 256*wire.StateLen)
+	var s pfstate.State
+	for n := 0; ; n++ {
+		patience.Reset(statesPause) // of the daemon, not of yield
+		record, err := from.Peek(wire.StateLen)
+		patience.Stop()
+		switch {
+		case err == io.EOF && len(record) == 0:
+			return nil
+		case err != nil && silent(ctx):
+			return ErrNoAnswer
+		case err != nil:
+			return fmt.Errorf("pfsyncd: states: cut off after %d of them: %w", n, err)
+		}
+		if err := wire.ParseState(wire.OpenBSD6, record, &s); err != nil {
+			return fmt.Errorf("pfsyncd: states: the one after %d: %w", n, err)
+		}
+		if _, err := from.Discard(wire.StateLen); err != nil {
+			return err
+		}
+		if err := yield(&s); err != nil {
+			return err
+		}
+	}
+}
+
+// Kill removes the states that match, here and at the peers. ErrNoAnswer may mean that they
+// are removed all the same; so it is with every order.
+func (c *Client) Kill(ctx context.Context, k Kill) (killed Killed, err error) {
+	err = c.post(ctx, "/v1/kill", k, &killed)
+	return killed, err
+}
+
+// Flush removes all states, here and, those made here, at the peers.
+func (c *Client) Flush(ctx context.Context) (flushed Killed, err error) {
+	err = c.post(ctx, "/v1/flush", nil, &flushed)
+	return flushed, err
+}
+
+// Rules tells which states are not advertised.
+func (c *Client) Rules(ctx context.Context) (r Rules, err error) {
+	err = c.do(ctx, http.MethodGet, "/v1/rules", nil, &r)
+	return r, err
+}
+
+// SetRuleset replaces the ruleset. It is kept by the daemon and holds until the next one.
+func (c *Client) SetRuleset(ctx context.Context, rs *pfconf.Ruleset) error {
+	return c.post(ctx, "/v1/ruleset", rs, nil)
+}
+
+// Enable lets the ruleset count, or not.
+func (c *Client) Enable(ctx context.Context, on bool) error {
+	return c.post(ctx, "/v1/enable", struct {
+		Enabled bool `json:"enabled"`
+	}{on}, nil)
+}
+
+// Info is what pfctl -s info, memory and timeouts print.
+func (c *Client) Info(ctx context.Context) (i Info, err error) {
+	err = c.do(ctx, http.MethodGet, "/v1/info", nil, &i)
+	return i, err
+}
+
+// post sends an order, with a question as JSON if there is one.
+func (c *Client) post(ctx context.Context, path string, question, answer any) (err error) {
+	var b []byte
+	if question != nil {
+		if b, err = json.Marshal(question); err != nil {
+			return err
+		}
+	}
+	err = c.do(ctx, http.MethodPost, path, b, answer)
+	if errors.Is(err, ErrNoAnswer) {
+		return fmt.Errorf("%w (it may still carry this out)", err)
+	}
+	return err
+}
+
 // do sends question, if any, and reads the answer into answer, if wanted.
 func (c *Client) do(ctx context.Context, method, path string, question []byte, answer any) error {
 	limit := showTimeout
@@ -156,42 +281,56 @@ func (c *Client) do(ctx context.Context, method, path string, question []byte, a
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, ErrNoAnswer)
 	defer cancel()
-	var body io.Reader
-	if question != nil {
-		body = bytes.NewReader(question)
-	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://pfsyncd"+path, body)
+	resp, err := c.ask(ctx, method, path, question)
 	if err != nil {
 		return err
 	}
-	resp, err := c.http.Do(r)
-	if errors.Is(err, ErrNotRunning) {
-		return ErrNotRunning
-	}
-	if err != nil && silent(ctx) {
-		return ErrNoAnswer
-	}
-	if err != nil {
-		return fmt.Errorf("pfsyncd: %w", errors.Unwrap(err)) // without the URL, which says nothing
-	}
 	defer resp.Body.Close()
-	from := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
-	if resp.StatusCode >= 400 {
-		var why refusal
-		if err := from.Decode(&why); err != nil || why.Error == "" {
-			return fmt.Errorf("pfsyncd: %s", resp.Status)
-		}
-		return errors.New(strings.ReplaceAll(why.Error, "\n", "; ")) // joined errors, as one line
-	}
 	if answer == nil {
 		return nil
 	}
+	from := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer))
 	if err := from.Decode(answer); err != nil && silent(ctx) {
 		return ErrNoAnswer
 	} else if err != nil {
 		return fmt.Errorf("pfsyncd: answer of %s: %w", path, err)
 	}
 	return nil
+}
+
+// ask sends question, if any. The answer's body is for the caller to close; a refusal is an error.
+func (c *Client) ask(ctx context.Context, method, path string, question []byte) (*http.Response, error) {
+	var body io.Reader
+	if question != nil {
+		body = bytes.NewReader(question)
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://pfsyncd"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(r)
+	if errors.Is(err, ErrNotRunning) {
+		return nil, ErrNotRunning
+	}
+	if err != nil && silent(ctx) {
+		return nil, ErrNoAnswer
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pfsyncd: %w", errors.Unwrap(err)) // without the URL, which says nothing
+	}
+	if resp.StatusCode < 400 {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	var why refusal
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(&why); err != nil || why.Error == "" {
+		return nil, fmt.Errorf("pfsyncd: %s", resp.Status)
+	}
+	refused := errors.New(strings.ReplaceAll(why.Error, "\n", "; ")) // joined errors, as one line
+	if why.Word != "" {
+		return nil, &WordError{why.Word, refused}
+	}
+	return nil, refused
 }
 
 // silent tells whether ctx ended because the daemon took too long.

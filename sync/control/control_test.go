@@ -21,6 +21,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/pfconf"
+	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/sync/control/controltest"
@@ -48,6 +50,17 @@ func guest() {
 	fmt.Println(len(peers), err)
 	fmt.Println(c.Change(context.Background(), ifconfig.Change{Interface: "pfsync0", Up: new(true)}))
 	fmt.Println(c.Bulk(context.Background()))
+	settings, err := c.Sysctls(context.Background())
+	fmt.Println(len(settings) > 0, err)
+	_, err = c.SetSysctl(context.Background(), sysctl.Setting{Name: "net.inet.carp.preempt", Value: 1})
+	fmt.Println(err)
+	states := 0
+	err = c.States(context.Background(), control.Selection{}, func(*pfstate.State) error { states++; return nil })
+	rules, err2 := c.Rules(context.Background())
+	fmt.Println(states, err, rules.Enabled, err2)
+	_, kill := c.Kill(context.Background(), control.Kill{Creator: 1})
+	_, flush := c.Flush(context.Background())
+	fmt.Println(kill, flush, c.SetRuleset(context.Background(), &pfconf.Ruleset{}), c.Enable(context.Background(), false))
 }
 
 // host is a network namespace with a client of its pfsyncd.
@@ -263,15 +276,18 @@ func TestGuestsMayLookAndNotChange(t *testing.T) {
 	h, node := newHost(t), controltest.NewNode()
 	h.serve(t, node)
 	node.Hear(ifconfig.Peer{})
+	node.Hold(many(2)...)
 	out := runGuest(t, h)
-	if want := "1 <nil>\n1 <nil>\n" + strings.Repeat("pfsync0: Operation not permitted (needs root)\n", 2); out != want {
+	if want := "1 <nil>\n1 <nil>\n" + strings.Repeat("pfsync0: Operation not permitted (needs root)\n", 2) +
+		"true <nil>\nsysctl: Operation not permitted (needs root)\n" +
+		"2 <nil> true <nil>\n" + strings.TrimSpace(strings.Repeat("Operation not permitted (needs root) ", 4)) + "\n"; out != want {
 		t.Errorf("uid 65534 got %q, want %q", out, want)
 	}
 	if changes := node.Changes(); len(changes) != 0 {
 		t.Errorf("changed: %+v", changes)
 	}
-	if n := counter(t, h, "ctldenied"); n != 2 {
-		t.Errorf("ctldenied %d, want 2", n)
+	if n := counter(t, h, "ctldenied"); n != 7 {
+		t.Errorf("ctldenied %d, want 7", n)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/sync/control/controltest"
 )
@@ -82,6 +83,13 @@ func TestADaemonThatDoesNotAnswer(t *testing.T) {
 			"pfsyncd does not answer"},
 		{"peers", func(c *control.Client) error { _, err := c.Peers(context.Background()); return err }, 3 * time.Second,
 			"pfsyncd does not answer"},
+		{"states", func(c *control.Client) error {
+			return c.States(context.Background(), control.Selection{}, func(*pfstate.State) error { return nil })
+		}, 3 * time.Second, "pfsyncd does not answer"},
+		{"kill", func(c *control.Client) error {
+			_, err := c.Kill(context.Background(), control.Kill{Creator: 1})
+			return err
+		}, 10 * time.Second, "pfsyncd does not answer (it may still carry this out)"},
 		{"change", func(c *control.Client) error { c.Patience = time.Minute; return c.Change(context.Background(), up) }, 10 * time.Second,
 			"pfsync0: pfsyncd does not answer (it may still carry this out)"},
 		{"bulk", func(c *control.Client) error { c.Patience = time.Minute; return c.Bulk(context.Background()) }, 10 * time.Second,

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 
@@ -30,17 +29,25 @@ func encodeChange(c ifconfig.Change) ([]byte, error) {
 	return json.Marshal(r)
 }
 
+// decodeObject reads one object and nothing else, and no field that is not known.
+func decodeObject(body []byte, what string, into any) error {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return fmt.Errorf("%s: more than one object", what)
+	}
+	return nil
+}
+
 // decodeChange reads a Change as sent to /v1/change. A field that is not known is refused: the
 // whole change could not be applied.
 func decodeChange(body []byte) (ifconfig.Change, error) {
 	var r request
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&r); err != nil {
-		return r.Change, fmt.Errorf("change: %w", err)
-	}
-	if _, err := d.Token(); err != io.EOF {
-		return r.Change, errors.New("change: more than one object")
+	if err := decodeObject(body, "change", &r); err != nil {
+		return r.Change, err
 	}
 	c := r.Change
 	if r.Key != nil {

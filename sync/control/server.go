@@ -14,12 +14,15 @@ import (
 	"time"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/pfconf"
+	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
 )
 
 const (
-	maxBody   = 64 << 10 // a Change is some hundred bytes
-	maxHeader = 8 << 10
+	maxBody    = 64 << 10 // a Change is some hundred bytes
+	maxRuleset = 16 << 20 // its tables may list some hundred thousand addresses
+	maxHeader  = 8 << 10
 
 	// A request is one small packet each way; who needs longer is not ifconfig.
 	readTimeout  = 5 * time.Second
@@ -32,11 +35,15 @@ const (
 
 // Server answers on the control socket.
 type Server struct {
+	// Metrics answers GET /metrics, for everybody; nil: no such endpoint. Set it before Serve.
+	Metrics http.Handler
+
 	node    Node
 	log     *slog.Logger
 	routes  map[string]route
-	denied  atomic.Uint64 // changes asked for by others than root
-	invalid atomic.Uint64 // requests that make no sense
+	posts   map[string]route // of paths that have a GET in routes
+	denied  atomic.Uint64    // changes asked for by others than root
+	invalid atomic.Uint64    // requests that make no sense
 	guarded guarded
 }
 
@@ -45,20 +52,42 @@ type route struct {
 	method   string
 	rootOnly bool
 	answer   func(*http.Request) (any, error)
+	// stream, if set, answers instead. It returns an error only as long as nothing is written.
+	stream func(http.ResponseWriter, *http.Request) error
 }
 
 // NewServer makes a Server of node. It starts nothing.
 func NewServer(node Node, log *slog.Logger) *Server {
 	s := &Server{node: node, log: log}
 	s.routes = map[string]route{
-		"/v1/interfaces": {http.MethodGet, false, func(*http.Request) (any, error) { return node.Interfaces() }},
-		"/v1/change":     {http.MethodPost, true, s.change},
-		"/v1/bulk":       {http.MethodPost, true, s.bulk},
-		"/v1/counters":   {http.MethodGet, false, func(*http.Request) (any, error) { return s.counters() }},
-		"/v1/peers":      {http.MethodGet, false, func(*http.Request) (any, error) { return node.Peers() }},
-		"/v1/status":     {http.MethodGet, false, func(*http.Request) (any, error) { return node.Status() }},
+		"/v1/interfaces": get(func() (any, error) { return node.Interfaces() }),
+		"/v1/change":     post(s.change),
+		"/v1/bulk":       post(s.bulk),
+		"/v1/counters":   get(func() (any, error) { return s.counters() }),
+		"/v1/peers":      get(func() (any, error) { return node.Peers() }),
+		"/v1/status":     get(func() (any, error) { return node.Status() }),
+		"/v1/sysctl":     get(func() (any, error) { return node.Sysctls() }),
+		"/v1/states":     {method: http.MethodGet, stream: s.states},
+		"/v1/kill":       post(s.kill),
+		"/v1/flush":      post(s.flush),
+		"/v1/rules":      get(func() (any, error) { return node.Rules() }),
+		"/v1/ruleset":    post(s.ruleset),
+		"/v1/enable":     post(s.enable),
+		"/v1/info":       get(func() (any, error) { return node.Info() }),
+	}
+	s.posts = map[string]route{
+		"/v1/sysctl": post(s.setSysctl),
 	}
 	return s
+}
+
+// get is for everybody, post for root.
+func get(answer func() (any, error)) route {
+	return route{method: http.MethodGet, answer: func(*http.Request) (any, error) { return answer() }}
+}
+
+func post(answer func(*http.Request) (any, error)) route {
+	return route{method: http.MethodPost, rootOnly: true, answer: answer}
 }
 
 // Serve answers on l until ctx ends, lets running requests finish for two seconds, closes l and
@@ -120,7 +149,14 @@ func (e httpError) Error() string { return e.text }
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	answer, err := s.handle(r)
+	if s.Metrics != nil && r.URL.Path == "/metrics" && r.Method == http.MethodGet {
+		s.Metrics.ServeHTTP(w, r)
+		return
+	}
+	answer, err := s.handle(w, r)
+	if err == nil && answer == nil {
+		return // it was streamed
+	}
 	status := http.StatusOK
 	if err != nil {
 		status = http.StatusUnprocessableEntity // understood, and refused by the Node
@@ -130,11 +166,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				s.invalid.Add(1)
 			}
 		}
-		answer = refusal{err.Error()}
+		why := refusal{Error: err.Error()}
+		if e, ok := errors.AsType[*WordError](err); ok {
+			why.Word = e.Word
+		}
+		answer = why
 	}
 	w.Header().Set("Content-Type", "application/json")
 	if status == http.StatusMethodNotAllowed {
-		w.Header().Set("Allow", s.routes[r.URL.Path].method)
+		allow := s.routes[r.URL.Path].method
+		if post, both := s.posts[r.URL.Path]; both {
+			allow += ", " + post.method
+		}
+		w.Header().Set("Allow", allow)
 	}
 	w.WriteHeader(status)
 	if err := json.NewEncoder(w).Encode(answer); err != nil {
@@ -142,56 +186,164 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// denial tells those who are not root. On the BSDs it is the kernel that says so, of pfsync0 or of pf.
+func denial(path string) string {
+	switch path {
+	case "/v1/kill", "/v1/flush", "/v1/ruleset", "/v1/enable":
+		return "Operation not permitted (needs root)"
+	case "/v1/sysctl":
+		return "sysctl: Operation not permitted (needs root)"
+	}
+	return "pfsync0: Operation not permitted (needs root)"
+}
+
 // refusal is the body of an answer that is an error.
 type refusal struct {
 	Error string `json:"error"`
+	Word  string `json:"word,omitempty"` // of a WordError
 }
 
-func (s *Server) handle(r *http.Request) (any, error) {
+func (s *Server) handle(w http.ResponseWriter, r *http.Request) (any, error) {
 	route, ok := s.routes[r.URL.Path]
+	post, both := s.posts[r.URL.Path]
+	if both && r.Method == post.method {
+		route = post
+	}
 	switch {
 	case !ok:
 		return nil, httpError{http.StatusNotFound, fmt.Sprintf("%q: no such endpoint", r.URL.Path)}
+	case r.Method != route.method && both:
+		return nil, httpError{http.StatusMethodNotAllowed, fmt.Sprintf("%s: takes %s and %s only", r.URL.Path, route.method, post.method)}
 	case r.Method != route.method:
 		return nil, httpError{http.StatusMethodNotAllowed, fmt.Sprintf("%s: takes %s only", r.URL.Path, route.method)}
 	}
 	if root, _ := r.Context().Value(rootKey{}).(bool); route.rootOnly && !root {
 		s.denied.Add(1)
-		return nil, httpError{http.StatusForbidden, "pfsync0: Operation not permitted (needs root)"}
+		return nil, httpError{http.StatusForbidden, denial(r.URL.Path)}
+	}
+	if route.stream != nil {
+		return nil, route.stream(w, r)
 	}
 	return route.answer(r)
 }
 
+// body reads the whole body of a request, which is about what.
+func body(r *http.Request, what string, most int64) ([]byte, error) {
+	b, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, most))
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, httpError{http.StatusRequestEntityTooLarge, fmt.Sprintf("%s: longer than %d bytes", what, most)}
+	}
+	if err != nil {
+		return nil, httpError{http.StatusBadRequest, fmt.Sprintf("%s: %v", what, err)}
+	}
+	return b, nil
+}
+
+// setSysctl sets one variable, checked here again.
+func (s *Server) setSysctl(r *http.Request) (any, error) {
+	var set sysctl.Setting
+	if err := object(r, "sysctl", maxBody, &set); err != nil {
+		return nil, err
+	}
+	if err := set.Validate(); err != nil {
+		return nil, httpError{http.StatusBadRequest, err.Error()}
+	}
+	old, err := s.node.SetSysctl(set)
+	if err != nil {
+		return nil, err
+	}
+	return Old{old}, nil
+}
+
+// noBody refuses a body that is not looked at.
+func noBody(r *http.Request, text string) error {
+	if n, _ := r.Body.Read(make([]byte, 1)); n > 0 {
+		return httpError{http.StatusBadRequest, text}
+	}
+	return nil
+}
+
+// object reads the one object of a request's body. A field that is not known is refused: what is asked
+// for could not be done as a whole.
+func object(r *http.Request, what string, most int64, into any) error {
+	b, err := body(r, what, most)
+	if err != nil {
+		return err
+	}
+	if err := decodeObject(b, what, into); err != nil {
+		return httpError{http.StatusBadRequest, err.Error()}
+	}
+	return nil
+}
+
 // change applies a Change, checked here again: root's own programs speak HTTP too.
 func (s *Server) change(r *http.Request) (any, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(nil, r.Body, maxBody))
+	b, err := body(r, "change", maxBody)
 	if err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, httpError{http.StatusRequestEntityTooLarge, fmt.Sprintf("change: longer than %d bytes", maxBody)}
-		}
-		return nil, httpError{http.StatusBadRequest, fmt.Sprintf("change: %v", err)}
+		return nil, err
 	}
-	defer clear(body) // there may be a key in it
-	c, err := decodeChange(body)
+	defer clear(b) // there may be a key in it
+	c, err := decodeChange(b)
 	if err != nil {
 		return nil, httpError{http.StatusBadRequest, err.Error()}
 	}
-	if err := s.node.Change(c); err != nil {
-		return nil, err
-	}
-	return struct{}{}, nil
+	return struct{}{}, s.node.Change(c)
 }
 
 // bulk is the change of that name alone.
 func (s *Server) bulk(r *http.Request) (any, error) {
-	if n, _ := r.Body.Read(make([]byte, 1)); n > 0 {
-		return nil, httpError{http.StatusBadRequest, "bulk: takes no body; all peers are asked"}
-	}
-	if err := s.node.Change(ifconfig.Change{Interface: "pfsync0", Bulk: true}); err != nil {
+	if err := noBody(r, "bulk: takes no body; all peers are asked"); err != nil {
 		return nil, err
 	}
-	return struct{}{}, nil
+	return struct{}{}, s.node.Change(ifconfig.Change{Interface: "pfsync0", Bulk: true})
 }
+
+func (s *Server) kill(r *http.Request) (any, error) {
+	var k Kill
+	if err := object(r, "kill", maxRuleset, &k); err != nil {
+		return nil, err
+	}
+	if err := k.Validate(); err != nil {
+		return nil, httpError{http.StatusBadRequest, err.Error()}
+	}
+	return s.node.Kill(k)
+}
+
+func (s *Server) flush(r *http.Request) (any, error) {
+	if err := noBody(r, "flush: takes no body; all states are removed"); err != nil {
+		return nil, err
+	}
+	return s.node.Flush()
+}
+
+func (s *Server) ruleset(r *http.Request) (any, error) {
+	var rs pfconf.Ruleset
+	if err := object(r, "ruleset", maxRuleset, &rs); err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.node.SetRuleset(&rs)
+}
+
+func (s *Server) enable(r *http.Request) (any, error) {
+	var on struct{ Enabled *bool }
+	if err := object(r, "enable", maxBody, &on); err != nil {
+		return nil, err
+	}
+	if on.Enabled == nil {
+		return nil, httpError{http.StatusBadRequest, "enable: says neither true nor false"}
+	}
+	return struct{}{}, s.node.Enable(*on.Enabled)
+}
+
+// Node is the Server's Node, with the Server's own counters behind the Node's.
+func (s *Server) Node() Node { return counted{s.node, s} }
+
+type counted struct {
+	Node
+	server *Server
+}
+
+func (c counted) Counters() ([]pfstate.Counter, error) { return c.server.counters() }
 
 func (s *Server) counters() ([]pfstate.Counter, error) {
 	list, err := s.node.Counters()

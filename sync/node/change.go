@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/sync/engine"
 )
 
@@ -28,8 +29,8 @@ func (n *Node) Change(c ifconfig.Change) error {
 		return n.changeDestroy()
 	}
 	next := n.settings.with(c)
-	if err := n.check(c, next); err != nil {
-		return fmt.Errorf("%s: %w", Name, err)
+	if word, err := n.check(c, next); err != nil {
+		return &control.WordError{Word: word, Err: fmt.Errorf("%s: %w", Name, err)}
 	}
 	if n.device == nil {
 		if err := n.create(); err != nil {
@@ -85,27 +86,30 @@ func set[T any](field *T, value *T) {
 
 // check refuses what could not work, before anything is changed. Only what c
 // mentions is looked at: a syncdev that has vanished since must not stand in the
-// way of other settings.
-func (n *Node) check(c ifconfig.Change, next settings) error {
+// way of other settings. word is the one to blame.
+func (n *Node) check(c ifconfig.Change, next settings) (word string, err error) {
 	if c.Key != nil && c.Key.Unread() {
-		return fmt.Errorf("key %v: was not read", c.Key)
+		return "key", fmt.Errorf("key %v: was not read", c.Key)
 	}
 	mtu := 0 // of the syncdev, when it is there
 	if next.link.Syncdev != "" {
 		var err error
 		if mtu, err = n.cfg.InterfaceMTU(next.link.Syncdev); err != nil && c.Syncdev != nil {
-			return fmt.Errorf("SIOCSETPFSYNC: syncdev %s: no such interface", next.link.Syncdev)
+			return "syncdev", fmt.Errorf("SIOCSETPFSYNC: syncdev %s: no such interface", next.link.Syncdev)
 		}
 	}
 	if c.MTU != nil && mtu > 0 && *c.MTU > mtu {
-		return fmt.Errorf("SIOCSIFMTU: mtu %d: larger than that of syncdev %s, %d", *c.MTU, next.link.Syncdev, mtu)
+		return "mtu", fmt.Errorf("SIOCSIFMTU: mtu %d: larger than that of syncdev %s, %d", *c.MTU, next.link.Syncdev, mtu)
 	}
 	if c.Bulk {
 		if err := n.checkBulk(next); err != nil {
-			return fmt.Errorf("bulk: %w", err)
+			return "bulk", fmt.Errorf("bulk: %w", err)
 		}
 	}
-	return next.link.Check()
+	if word = "syncdev"; c.Syncpeer != nil {
+		word = "syncpeer"
+	}
+	return word, next.link.Check()
 }
 
 // checkBulk refuses a request that would reach nobody, with what to do about it.

@@ -28,6 +28,7 @@ const (
 	creatorFile = "creatorid"
 	keyFile     = "idkey"
 	tableFile   = "table"
+	rulesFile   = "rules"
 	lockFile    = "lock"
 )
 
@@ -79,6 +80,29 @@ func (id *Identity) Continues(incarnation string) (bool, error) {
 		return true, nil
 	}
 	return false, writeLine(name, incarnation)
+}
+
+// keptRules is what keepRules kept last, nil if nothing.
+func (id *Identity) keptRules() ([]byte, error) {
+	if id.dir == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(filepath.Join(id.dir, rulesFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	return text, nil
+}
+
+// keepRules keeps a line.
+func (id *Identity) keepRules(text []byte) error {
+	if id.dir == "" {
+		return nil
+	}
+	return writeLine(filepath.Join(id.dir, rulesFile), string(text))
 }
 
 // Close lets others use the state directory.

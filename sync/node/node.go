@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -43,7 +44,10 @@ type Config struct {
 	Table         Table
 	TableName     string                                 // conntrack or memory, as shown to operators
 	TableCounters func() []pfstate.Counter               // may be nil
+	TableUse      func() (entries, limit int, err error) // of all of the table; nil, or an error: what is shared is all that is known
 	PeerStates    int                                    // states that one peer may have here, 0: no limit
+	Limit         int                                    // states that the table may hold, 0: no limit or unknown
+	Timeout       func(pfstate.Timeout) time.Duration    // how long it keeps them; nil: pf's defaults
 	Continues     bool                                   // the table is the one that the daemon before had
 	OpenDevice    func(name string) (Device, error)      // makes pfsync0
 	InterfaceMTU  func(name string) (mtu int, err error) // tells whether an interface exists
@@ -62,6 +66,8 @@ type Node struct {
 
 	mu       sync.Mutex // serialises changes; guards what follows
 	settings settings
+	sysctls  map[string]int64 // those that were set
+	rules    rules
 	device   *device // nil while pfsync0 does not exist
 	born     bool    // made by the daemon itself: the operator may still `create` it
 	run      *errgroup.Group
@@ -77,7 +83,7 @@ type settings struct {
 
 // New returns a node; Run starts it.
 func New(cfg Config) *Node {
-	n := &Node{cfg: cfg, log: cfg.Log, link: link.New(cfg.Log)}
+	n := &Node{cfg: cfg, log: cfg.Log, link: link.New(cfg.Log), sysctls: map[string]int64{}}
 	n.settings.engine = engine.DefaultSettings()
 	n.engine = engine.New(engine.Config{
 		Creator: cfg.Identity.Creator, PeerStates: cfg.PeerStates, Continues: cfg.Continues, Log: cfg.Log,
@@ -111,7 +117,19 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 		return nil
 	})
 	n.log.Info("started", "creatorid", fmt.Sprintf("%08x", n.cfg.Identity.Creator), "table", n.cfg.TableName)
-	ready()
+	filter, err := n.restoreRules()
+	if err != nil {
+		n.log.Error("the rules of before are lost, all states are advertised; load them anew with pfctl -f /etc/pf.conf", "err", err)
+	}
+	group.Go(func() error {
+		if filter != nil {
+			if err := n.engine.SetFilter(filter); err != nil {
+				return nil // it has ended already
+			}
+		}
+		ready() // with the rules in force: now somebody may configure the link
+		return nil
+	})
 	n.engine.Run(upper)
 	n.mu.Lock()
 	n.destroy()

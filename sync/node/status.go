@@ -142,9 +142,17 @@ func (n *Node) Status() (control.Status, error) {
 	if err != nil {
 		return control.Status{}, err
 	}
-	return control.Status{
-		Table: n.cfg.TableName, Creator: n.cfg.Identity.Creator, Bulk: s.Bulk,
+	shown := control.Status{
+		Table: n.cfg.TableName, Entries: s.Local + s.Imported,
+		Creator: n.cfg.Identity.Creator, Bulk: s.Bulk, Queued: s.Queued,
 		States: control.States{Local: s.Local, Imported: s.Imported},
 		Peers:  shownPeers(s.PeerList),
-	}, nil
+	}
+	if n.cfg.TableUse != nil {
+		// Whether the daemon is well must not depend on it.
+		if entries, limit, err := n.cfg.TableUse(); err == nil {
+			shown.Entries, shown.Limit = entries, limit
+		}
+	}
+	return shown, nil
 }

@@ -30,9 +30,10 @@ var layers = [][]string{
 
 // sideways are imports within a layer that are meant.
 var sideways = map[string][]string{
-	"sync/auth": {"sync/wire"}, // its codes are an attribute of the trailer
-	"sync/hold": {"pfstate/conntrack/nfattr"},
-	"tunif":     {"sync/link/ifwatch"}, // both watch an interface come and go
+	"sync/auth":    {"sync/wire"}, // its codes are an attribute of the trailer
+	"sync/hold":    {"pfstate/conntrack/nfattr"},
+	"sync/metrics": {"sync/control"},      // they are the control socket's answers in another form
+	"tunif":        {"sync/link/ifwatch"}, // both watch an interface come and go
 }
 
 // kernel are the packages that may import golang.org/x/sys/unix, with what lies below them.

@@ -31,6 +31,12 @@ func Programs() []Program {
 		{"strace", "strace", []string{"test"}},
 		{"systemd-analyze", "systemd", []string{"test"}}, // reads the unit file; systemd need not run
 		{"/etc/protocols", "netbase", []string{"test"}},  // nft and conntrack know protocols by name
+		{"promtool", "prometheus", []string{"test"}},     // reads share/prometheus and share/grafana
+		{"bash", "bash", []string{"test"}},               // the shells of share/completions
+		{"zsh", "zsh", []string{"test"}},
+		{"fish", "fish", []string{"test"}},
+		{"dpkg-deb", "dpkg", []string{"test"}},
+		{"unshare", "util-linux", []string{"test"}}, // the package is installed in a mount namespace
 		// The race detector is linked by a C compiler.
 		{"gcc", "gcc", []string{"test"}},
 		{"/usr/include/stdlib.h", "libc6-dev", []string{"test"}},
@@ -43,6 +49,10 @@ func Missing(target string) []Program {
 		return !slices.Contains(p.For, target) || p.present()
 	})
 }
+
+// Alone tells whether nothing but the program is wanted of its package, which would start
+// a service or bring much else: it is taken out of the package, into /usr/local/bin.
+func (p Program) Alone() bool { return p.Name == "promtool" }
 
 func (p Program) present() bool {
 	if filepath.IsAbs(p.Name) {
@@ -63,7 +73,9 @@ func Require(names ...string) error {
 			errs = append(errs, fmt.Errorf("%s: not in lab.Programs; add it with its package", name))
 			continue
 		}
-		if p := Programs()[i]; !p.present() {
+		if p := Programs()[i]; !p.present() && p.Alone() {
+			errs = append(errs, fmt.Errorf("%s: not installed; go run ./test/lab/programs -install test, or apt-get install %s", name, p.Package))
+		} else if !p.present() {
 			errs = append(errs, fmt.Errorf("%s: not installed; apt-get install %s", name, p.Package))
 		}
 	}

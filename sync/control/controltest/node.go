@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/pfconf"
+	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
 )
@@ -17,15 +19,21 @@ import (
 type Node struct {
 	// Refuse, if set, is asked before a Change is applied.
 	Refuse func(ifconfig.Change) error
+	// Fail, if set, is asked before States shows those from the place next on.
+	Fail func(next int) error
 
-	mu      sync.Mutex
-	pfsync0 *ifconfig.Interface // nil: destroyed
-	changes []ifconfig.Change
-	peers   []ifconfig.Peer
+	mu       sync.Mutex
+	pfsync0  *ifconfig.Interface // nil: destroyed
+	changes  []ifconfig.Change
+	peers    []ifconfig.Peer
+	sysctls  map[string]int64
+	states   []pfstate.State
+	ruleset  pfconf.Ruleset
+	disabled bool
 }
 
 // NewNode returns a node as it is after the daemon's start.
-func NewNode() *Node { return &Node{pfsync0: fresh()} }
+func NewNode() *Node { return &Node{pfsync0: fresh(), sysctls: map[string]int64{}} }
 
 func fresh() *ifconfig.Interface {
 	return &ifconfig.Interface{Name: "pfsync0", Index: 9, MTU: 1500, Groups: []string{"carp", "pfsync"}, Status: "no syncdev",
@@ -37,6 +45,13 @@ func (n *Node) Hear(peers ...ifconfig.Peer) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.peers = peers
+}
+
+// RefuseAll makes the node refuse every change from now on, also while it serves.
+func (n *Node) RefuseAll(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.Refuse = func(ifconfig.Change) error { return err }
 }
 
 // Changes lists what was asked for so far, refusals included.
@@ -147,4 +162,34 @@ func (n *Node) Status() (control.Status, error) {
 	return control.Status{
 		Table: "memory", Creator: 0x1a2b3c4d, States: control.States{Local: 3, Imported: 4}, Bulk: "done", Peers: peers,
 	}, err
+}
+
+// Sysctls implements control.Node.
+func (n *Node) Sysctls() ([]sysctl.Setting, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var list []sysctl.Setting
+	for _, v := range sysctl.Variables() {
+		if v.Linux == "" && !v.Opaque {
+			list = append(list, sysctl.Setting{Name: v.Name, Value: n.value(v)})
+		}
+	}
+	return list, nil
+}
+
+func (n *Node) value(v sysctl.Variable) int64 {
+	if value, set := n.sysctls[v.Name]; set {
+		return value
+	}
+	return v.Default
+}
+
+// SetSysctl implements control.Node.
+func (n *Node) SetSysctl(s sysctl.Setting) (old int64, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	v, _ := sysctl.Lookup(s.Name)
+	old = n.value(v)
+	n.sysctls[s.Name] = s.Value
+	return old, nil
 }

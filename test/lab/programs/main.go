@@ -3,11 +3,12 @@
 package main
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 
 	"github.com/pfsync-linux/pfsync/test/lab"
 )
@@ -36,14 +37,23 @@ func run(target string, install bool) error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("missing: %s; only root can install them", lab.Describe(missing))
 	}
-	packages := lab.Packages(missing)
-	fmt.Fprintln(os.Stderr, "installing", packages)
-	if err := apt("update", "-q"); err != nil {
+	fmt.Fprintln(os.Stderr, "installing", lab.Describe(missing))
+	if err := apt("", "update", "-q"); err != nil {
 		return err
 	}
-	args := append([]string{"install", "-q", "-y", "--no-install-recommends"}, packages...)
-	if err := apt(args...); err != nil {
-		return err
+	whole := slices.DeleteFunc(slices.Clone(missing), lab.Program.Alone)
+	if len(whole) > 0 {
+		args := append([]string{"install", "-q", "-y", "--no-install-recommends"}, lab.Packages(whole)...)
+		if err := apt("", args...); err != nil {
+			return err
+		}
+	}
+	for _, p := range missing {
+		if p.Alone() {
+			if err := takeOut(p); err != nil {
+				return err
+			}
+		}
 	}
 	if missing = lab.Missing(target); len(missing) > 0 {
 		return fmt.Errorf("still missing after apt-get install: %s", lab.Describe(missing))
@@ -51,13 +61,36 @@ func run(target string, install bool) error {
 	return nil
 }
 
-// apt writes to stderr only, so that the caller's own output stays clean.
-func apt(args ...string) error {
-	cmd := exec.Command("apt-get", args...)
+// takeOut fetches the package of p and keeps nothing of it but p.
+func takeOut(p lab.Program) error {
+	dir, err := os.MkdirTemp("", "programs-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := apt(dir, "download", "-q", p.Package); err != nil {
+		return err
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "*.deb"))
+	if err != nil || len(found) != 1 {
+		return fmt.Errorf("apt-get download %s: got %q", p.Package, found)
+	}
+	if err := execute("", "dpkg-deb", "-x", found[0], dir); err != nil {
+		return err
+	}
+	return execute("", "install", "-m", "755", filepath.Join(dir, "usr", "bin", p.Name), "/usr/local/bin/")
+}
+
+func apt(dir string, args ...string) error { return execute(dir, "apt-get", args...) }
+
+// execute writes to stderr only, so that the caller's own output stays clean.
+func execute(dir, program string, args ...string) error {
+	cmd := exec.Command(program, args...)
+	cmd.Dir = dir
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 	if err := cmd.Run(); err != nil {
-		return errors.New("apt-get " + args[0] + ": " + err.Error())
+		return fmt.Errorf("%s %s: %w", program, args[0], err)
 	}
 	return nil
 }

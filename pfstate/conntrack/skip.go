@@ -1,0 +1,59 @@
+package conntrack
+
+import (
+	"fmt"
+
+	"golang.org/x/net/bpf"
+
+	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/pfstate/conntrack/nfattr"
+)
+
+// skipOwnProtocols has the kernel drop the events of protocols that are ignored
+// whatever else is known of the entry: they fill no receive buffer and wake nobody.
+//
+// Events of marked entries are not dropped here. That an entry is marked now does
+// not tell whether it was when it was first seen: its Updated is what a state is
+// withdrawn by, its Deleted is the last word of one whose mark made no event
+// (nft's `ct event set`), and its Created tells of a predecessor whose end was
+// lost. Nor do dumps skip them: the kernel's filter can only choose entries that
+// have a mark, not those that have not, and an entry missing in a dump is one
+// that is gone.
+func (t *Table) skipOwnProtocols() error {
+	program, err := bpf.Assemble(skipProtocols(pfstate.ProtoPFSync, pfstate.ProtoCARP, pfstate.ProtoIGMP))
+	if err != nil {
+		return fmt.Errorf("event filter: %w", err)
+	}
+	if err := t.events.conn.SetBPF(program); err != nil {
+		return fmt.Errorf("event filter: %w", err)
+	}
+	return nil
+}
+
+// skipProtocols is a socket filter that drops events of entries of the protocols.
+// What it does not understand it lets through.
+func skipProtocols(protos ...uint32) []bpf.Instruction {
+	const (
+		attributes = 16 + nfattr.FamilyLen // behind the headers of netlink and of netfilter
+		value      = 4                     // behind an attribute's header
+	)
+	n := uint8(len(protos))
+	program := []bpf.Instruction{
+		bpf.LoadConstant{Dst: bpf.RegA, Val: attributes},
+		bpf.LoadConstant{Dst: bpf.RegX, Val: ctaTupleOrig},
+		bpf.LoadExtension{Num: bpf.ExtNetlinkAttr}, // A: its offset, 0: there is none
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 8 + n},
+		bpf.LoadConstant{Dst: bpf.RegX, Val: tupleProto},
+		bpf.LoadExtension{Num: bpf.ExtNetlinkAttrNested},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 5 + n},
+		bpf.LoadConstant{Dst: bpf.RegX, Val: protoNum},
+		bpf.LoadExtension{Num: bpf.ExtNetlinkAttrNested},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 2 + n},
+		bpf.TAX{},
+		bpf.LoadIndirect{Off: value, Size: 1},
+	}
+	for i, p := range protos {
+		program = append(program, bpf.JumpIf{Cond: bpf.JumpEqual, Val: p, SkipTrue: n - uint8(i)})
+	}
+	return append(program, bpf.RetConstant{Val: 1 << 30}, bpf.RetConstant{Val: 0})
+}
