@@ -83,7 +83,7 @@ func readSaved(path string, stderr io.Writer) (before ifconfig.Change, err error
 		}
 		change, err := s.Change()
 		if err != nil {
-			return before, err
+			return before, fmt.Errorf("%v: %w", s.Place, err)
 		}
 		if change.Key != nil {
 			before.Key = nil

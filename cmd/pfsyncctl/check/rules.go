@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
 )
 
 // Rules are nftables' rules of a network namespace, those of iptables-nft among them.
@@ -166,6 +167,7 @@ func (w *walk) rule(rule *nftables.Rule) (v expr.Verdict, sure bool) {
 				return verdict, sure
 			}
 			m = w.lookup(rule, e)
+			w.maybe = w.maybe || m == unknown && e.DestRegister == verdictRegister && e.IsDestRegSet
 		default:
 			m = w.step(e)
 		}
@@ -294,16 +296,45 @@ func (w *walk) lookup(rule *nftables.Rule, e *expr.Lookup) match {
 }
 
 // verdictOf is the verdict that a map has for the packet.
-func (w *walk) verdictOf(rule *nftables.Rule, e *expr.Lookup) (expr.Verdict, bool) {
-	element, m := w.find(rule, e)
-	if !e.IsDestRegSet || m != yes || element.VerdictData == nil {
-		return expr.Verdict{}, false
+func (w *walk) verdictOf(rule *nftables.Rule, e *expr.Lookup) (v expr.Verdict, ok bool) {
+	if !e.IsDestRegSet || e.DestRegister != verdictRegister {
+		return v, false
 	}
-	return *element.VerdictData, true
+	element, m := w.find(rule, e)
+	if m != yes {
+		return v, false
+	}
+	return parseVerdict(element.Val)
 }
 
-// dormant is the flag of a table that does nothing (NFT_TABLE_F_DORMANT).
-const dormant = 1
+// These number registers and attributes in linux/netfilter/nf_tables.h.
+const (
+	verdictRegister = 0 // NFT_REG_VERDICT
+	verdictCode     = 1 // NFTA_VERDICT_CODE
+	verdictChain    = 2 // NFTA_VERDICT_CHAIN
+)
+
+// parseVerdict reads a verdict as package nftables leaves it in a map's element: as attributes.
+func parseVerdict(b []byte) (v expr.Verdict, ok bool) {
+	d, err := netlink.NewAttributeDecoder(b)
+	if err != nil {
+		return v, false
+	}
+	d.ByteOrder = binary.BigEndian
+	for d.Next() {
+		switch d.Type() {
+		case verdictCode:
+			v.Kind, ok = expr.VerdictKind(int32(d.Uint32())), true
+		case verdictChain:
+			v.Chain = d.String()
+		}
+	}
+	return v, ok && d.Err() == nil
+}
+
+// dormant is the flag of a table that does nothing (NFT_TABLE_F_DORMANT), in either byte order:
+// package nftables reads the kernel's big-endian number as the machine's own.
+const dormant = 1 | 1<<24
 
 // ReadRules reads the rules through conn. It needs CAP_NET_ADMIN.
 func ReadRules(conn *nftables.Conn) (*Rules, error) {

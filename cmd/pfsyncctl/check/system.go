@@ -93,9 +93,15 @@ func (r *report) elsewhere(dev string) {
 
 // sysctls judges the kernel's settings for connections.
 func (r *report) sysctls() {
-	if v, ok := r.Sysctls[sysctlEvents]; ok && v != 1 && (r.Daemon != nil || r.Status.Table == "conntrack") {
-		r.add(Error, "events", sysctlEvents, fmt.Sprintf("is %d: new connections are not told of, ever", v),
-			"sysctl -w "+sysctlEvents+"=1, and restart pfsyncd, which sets it")
+	if v, ok := r.Sysctls[sysctlEvents]; ok && r.Daemon == nil && r.Status.Table == "conntrack" { // pfsyncd sets it when it starts
+		switch v {
+		case 1:
+		case 0:
+			r.add(Error, "events", sysctlEvents, "is 0: new connections are never told of", "sysctl -w "+sysctlEvents+"=1")
+		default:
+			r.add(Warning, "events", sysctlEvents, fmt.Sprintf("is %d: connections made while pfsyncd does not run are never told of", v),
+				"sysctl -w "+sysctlEvents+"=1")
+		}
 	}
 	if v := r.Sysctls[sysctlLoose]; v != 0 {
 		r.add(Warning, "tcp-loose", sysctlLoose, fmt.Sprintf("is %d: connections are picked up in their middle, often reversed", v),
