@@ -31,3 +31,18 @@ func TestTheManualHasEveryVariable(t *testing.T) {
 		}
 	}
 }
+
+// What pfsync does not do stands where pfsync(4) begins.
+func TestTheManualSaysWhatIsNotShared(t *testing.T) {
+	page, err := os.ReadFile("../../man/pfsync.4")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "\n.Sh DESCRIPTION\n")
+	text, _, _ = strings.Cut(text, "\n.Ss ")
+	for _, word := range []string{"rules", "addresses", "routes", "neighbours"} {
+		if !strings.Contains(text, word) {
+			t.Errorf("nothing is said of %s", word)
+		}
+	}
+}
