@@ -1,5 +1,6 @@
 // Command pfsyncctl shows what the pfsyncd of this network namespace knows and
-// counts, and has it ask its peers for their tables. See pfsyncctl(8).
+// counts, names what is wrong with its set-up, and has it ask its peers for their
+// tables. See pfsyncctl(8).
 package main
 
 import (

@@ -66,10 +66,12 @@ func keyed(i *ifconfig.Interface) bool {
 // would be lost, and is refused.
 func readSaved(path string, stderr io.Writer) (before ifconfig.Change, err error) {
 	f, err := hostname.Open(path, false, func(text string) { fmt.Fprintf(stderr, "pfsyncctl: %s\n", text) })
-	if errors.Is(err, os.ErrNotExist) {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
 		return before, nil
-	}
-	if err != nil {
+	case errors.Is(err, os.ErrPermission):
+		return before, needsRoot(path)
+	case err != nil:
 		return before, err
 	}
 	defer f.Close()
@@ -141,7 +143,7 @@ func quoted(word string) string {
 func replace(path, text string) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".pfsync0-") // a name that netstart does not read
 	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%s: Operation not permitted (needs root)", path)
+		return needsRoot(path)
 	}
 	if err != nil {
 		return err
@@ -152,4 +154,8 @@ func replace(path, text string) error {
 		return err
 	}
 	return os.Rename(f.Name(), path)
+}
+
+func needsRoot(path string) error {
+	return fmt.Errorf("%s: Operation not permitted (needs root)", path)
 }

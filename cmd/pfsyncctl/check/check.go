@@ -165,7 +165,11 @@ const minMTU = 576
 // syncdev looks at what carries the packets.
 func (r *report) syncdev() {
 	dev := r.dev()
-	if dev == "" || r.LinksErr != nil {
+	switch {
+	case r.LinksErr != nil:
+		r.add(Note, "links-unread", "rtnetlink", "interfaces cannot be read: "+r.LinksErr.Error(), "ip link and ip address show them")
+		return
+	case dev == "":
 		return
 	}
 	l, ok := r.Links[dev]

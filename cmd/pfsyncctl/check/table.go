@@ -132,28 +132,27 @@ func (r *report) table() {
 	}
 }
 
-// counted are counters that should stand still.
+// counted are counters that should stand still. What they count is of the past, so none is an error: those have checks
+// of their own.
 var counted = []struct {
-	counter      string
-	level        Level
-	name, remedy string
+	counter, name, remedy string
 }{
-	{"badauth", Error, "key", "give all firewalls the same key: ifconfig pfsync0 key /etc/pfsync.key"},
-	{"badttl", Warning, "ttl", "they were routed: put both firewalls on one network"},
-	{"toomanypeers", Warning, "peers", "see who else sends protocol 240 on the syncdev"},
-	{"overruns", Warning, "overruns", "a dump mended it; raise net.core.rmem_max, or give pfsyncd more of the processor"},
-	{"link_receive_drops", Warning, "receive-drops", "what was lost is asked for again; give pfsyncd more of the processor"},
-	{"link_send_refused", Error, "send-refused", "let protocol 240 out: pfsync(4) has the rules"},
-	{"link_send_toobig", Warning, "send-toobig", "make the mtu of the syncdev the same on all firewalls and switches"},
-	{"tablefull", Warning, "table-full", "raise net.netfilter.nf_conntrack_max, the same on all firewalls"},
-	{"peerlimit", Warning, "peer-limit", "raise --peer-states of pfsyncd"},
-	{"table_nat_hooks_failed", Error, "nat-hooks", "load the module nft_chain_nat, or any rule of iptables's nat table"},
+	{"badauth", "key", "give all firewalls the same key: ifconfig pfsync0 key /etc/pfsync.key"},
+	{"badttl", "ttl", "they were routed: put both firewalls on one network"},
+	{"toomanypeers", "peers", "see who else sends protocol 240 on the syncdev"},
+	{"overruns", "overruns", "a dump mended it; raise net.core.rmem_max, or give pfsyncd more of the processor"},
+	{"link_receive_drops", "receive-drops", "what was lost is asked for again; give pfsyncd more of the processor"},
+	{"link_send_refused", "send-refused", "let protocol 240 out: pfsync(4) has the rules"},
+	{"link_send_toobig", "send-toobig", "make the mtu of the syncdev the same on all firewalls and switches"},
+	{"tablefull", "table-full", "raise net.netfilter.nf_conntrack_max, the same on all firewalls"},
+	{"peerlimit", "peer-limit", "raise --peer-states of pfsyncd"},
+	{"table_nat_hooks_failed", "nat-hooks", "load the module nft_chain_nat, or any rule of iptables's nat table"},
 }
 
 func (r *report) counts() {
 	for _, c := range counted {
 		if n := r.Counters[c.counter]; n > 0 && !(c.counter == "badauth" && len(r.Status.Peers) == 0) {
-			r.add(c.level, c.name, c.counter, fmt.Sprintf("counted %d: %s", n, meaning[c.counter]), c.remedy)
+			r.add(Warning, c.name, c.counter, fmt.Sprintf("counted %d since pfsyncd began: %s", n, meaning[c.counter]), c.remedy)
 		}
 	}
 }
