@@ -84,3 +84,15 @@ func TestKillOnAPair(t *testing.T) {
 		p.insync(5 * time.Second)
 	})
 }
+
+// All is told without being asked for.
+func TestBulkIsPushed(t *testing.T) {
+	within(t, func(r *rig) {
+		r.table(created(tcp(us, 1, estab, estab)))
+		r.forget()
+		if err := r.engine.PushBulk(); err != nil {
+			t.Fatal(err)
+		}
+		r.expect("BUS aaaaaaaa 1", "UPD 0000000000000001/aaaaaaaa 4:4", "BUS aaaaaaaa 2")
+	})
+}

@@ -118,3 +118,8 @@ func (e *Engine) States(yield func(*pfstate.State) bool) error {
 func (e *Engine) RequestBulk() error {
 	return e.do(func() { e.bulkEvent(bulkAgain) })
 }
+
+// PushBulk tells the peers of all states now, as if a BSD had asked for them.
+func (e *Engine) PushBulk() error {
+	return e.do(func() { e.serveBulk(nil) })
+}
