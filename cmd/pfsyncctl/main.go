@@ -1,5 +1,6 @@
 // Command pfsyncctl shows what the pfsyncd of this network namespace knows and
-// counts, and has it ask its peers for their tables. See pfsyncctl(8).
+// counts, names what is wrong with its set-up, and has it ask its peers for their
+// tables. See pfsyncctl(8).
 package main
 
 import (
@@ -16,6 +17,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/pfsync-linux/pfsync/cmd/pfsyncctl/check"
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/pfstate"
@@ -30,16 +32,17 @@ func main() {
 type daemon interface {
 	Bulk(ctx context.Context) error
 	Counters(ctx context.Context) ([]pfstate.Counter, error)
+	Interfaces(ctx context.Context) ([]ifconfig.Interface, error)
 	Peers(ctx context.Context) ([]ifconfig.Peer, error)
 	Status(ctx context.Context) (control.Status, error)
 	Sysctls(ctx context.Context) ([]sysctl.Setting, error)
 	SetSysctl(ctx context.Context, s sysctl.Setting) (old int64, err error)
 }
 
-const usage = "usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]..."
+const usage = "usage: pfsyncctl bulk [ask] | check [--json] | demotion | diff [--json] | peers [--json] | save [-C DIR] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]..."
 
 // errNotOK ends the program with status 1 after what is wrong was printed.
-var errNotOK = errors.New("a peer is not in order")
+var errNotOK = errors.New("not in order")
 
 // run is the program; it returns the exit status.
 func run(args []string, d daemon, stdout, stderr io.Writer) int {
@@ -62,8 +65,25 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 		Commands: []*cli.Command{
 			{
 				Name: "bulk", Usage: "ask the peers for their whole tables now (root)",
+				OnUsageError: wrong, HideHelpCommand: true,
+				Action: func(c *cli.Context) error { return bulk(c, d, alone) },
+			},
+			{
+				Name: "check", Usage: "what is wrong with this set-up, and the remedies; status 0 if there is no error",
 				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
-				Action: func(c *cli.Context) error { return d.Bulk(c.Context) },
+				Flags:  []cli.Flag{asJSON},
+				Action: func(c *cli.Context) error { return printCheck(stdout, check.Gather(c.Context, d), c.Bool("json")) },
+			},
+			{
+				Name: "demotion", Usage: "why this firewall is less fit to be master",
+				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
+				Action: func(*cli.Context) error { return errNoCarp },
+			},
+			{
+				Name: "diff", Usage: "what differs between the peers' states and the copies here; status 0: nothing",
+				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
+				Flags:  []cli.Flag{asJSON},
+				Action: func(c *cli.Context) error { return diff(c, d, stdout) },
 			},
 			{
 				Name: "peers", Usage: "the other firewalls; status 0 if all are up and in sync",
@@ -82,6 +102,12 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 					}
 					return nil
 				},
+			},
+			{
+				Name: "save", Usage: "keep the configuration of pfsync0 in /etc/hostname.pfsync0 (root)",
+				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
+				Flags:  []cli.Flag{&cli.StringFlag{Name: "C", Value: "/etc", Usage: "write into `DIR` instead"}},
+				Action: func(c *cli.Context) error { return save(c, d, stdout, stderr) },
 			},
 			{
 				Name: "stats", Usage: "counters that are not zero; with -a all of them",
@@ -121,7 +147,7 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return fmt.Errorf("%s: unknown command, choose bulk, peers, stats, status or sysctl", ifconfig.Shown(c.Args().First()))
+				return fmt.Errorf("%s: unknown command, choose bulk, check, demotion, diff, peers, save, stats, status or sysctl", ifconfig.Shown(c.Args().First()))
 			}
 			return cli.ShowAppHelp(c)
 		},

@@ -34,9 +34,13 @@ type fake struct {
 	err   error
 	peers []ifconfig.Peer
 	more  []pfstate.Counter
+
+	interfaces []ifconfig.Interface
 }
 
 func (f fake) Bulk(context.Context) error { return f.err }
+
+func (f fake) Interfaces(context.Context) ([]ifconfig.Interface, error) { return f.interfaces, f.err }
 
 func (f fake) Peers(context.Context) ([]ifconfig.Peer, error) { return f.peers, f.err }
 
@@ -105,17 +109,17 @@ func TestPfsyncctl(t *testing.T) {
 		{"stats", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
 		{"bulk", nil, "", ""},
 		{"bulk", errors.New("pfsync0: Operation not permitted (needs root)"), "", "pfsyncctl: pfsync0: Operation not permitted (needs root)\n"},
-		{"bulk now", nil, "", "pfsyncctl: now: unexpected behind bulk (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
-		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, peers, stats, status or sysctl\n"},
-		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
-		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
-		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
-		{"status --json extra", nil, "", "pfsyncctl: extra: unexpected behind status (usage: pfsyncctl bulk | peers [--json] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]...)\n"},
+		{"bulk now", nil, "", "pfsyncctl: now: unexpected behind bulk (" + usage + ")\n"},
+		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, check, demotion, diff, peers, save, stats, status or sysctl\n"},
+		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (" + usage + ")\n"},
+		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (" + usage + ")\n"},
+		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (" + usage + ")\n"},
+		{"status --json extra", nil, "", "pfsyncctl: extra: unexpected behind status (" + usage + ")\n"},
 		{"sysctl net.inet.carp.allow", nil, "net.inet.carp.allow=1\n", ""},
 		{"sysctl net.inet.carp.log", nil, "", "pfsyncctl: net.inet.carp.log: pfsyncd does not know it; it is of another version\n"},
 		{"sysctl net.inet.carp.allow=0", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
 		{"status", control.ErrNoAnswer, "", "pfsyncctl: pfsyncd does not answer\n"},
-		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose bulk, peers, stats, status or sysctl\n"},
+		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose bulk, check, demotion, diff, peers, save, stats, status or sysctl\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(append([]string{"pfsyncctl"}, strings.Fields(c.args)...), fake{err: c.err, peers: []ifconfig.Peer{}}, &stdout, &stderr)

@@ -2,6 +2,8 @@ package conntrack_test
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"runtime/pprof"
 	"strings"
 	"testing"
@@ -71,12 +73,20 @@ func TestRunLeavesNoGoroutine(t *testing.T) {
 	h.Apply(1, tabletest.TCP(1), 0)
 	h.Dump()
 	h.Stop()
-	var b bytes.Buffer
-	if err := pprof.Lookup("goroutine").WriteTo(&b, 2); err != nil {
-		t.Fatal(err)
-	}
-	if strings.Contains(b.String(), "conntrack.(*Table)") {
-		t.Errorf("goroutines are left:\n%s", &b)
+	ctx, cancel := context.WithTimeout(t.Context(), labtest.Patience)
+	defer cancel()
+	err := lab.Eventually(ctx, "all goroutines end", func() error { // one may be on its last instruction
+		var b bytes.Buffer
+		if err := pprof.Lookup("goroutine").WriteTo(&b, 2); err != nil {
+			return err
+		}
+		if strings.Contains(b.String(), "conntrack.(*Table)") {
+			return fmt.Errorf("left:\n%s", &b)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

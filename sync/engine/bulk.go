@@ -54,6 +54,7 @@ type bulk struct {
 	timer *time.Timer
 	tries int
 	asked time.Duration // when we tried last
+	seq   uint64        // the packet in which we did
 	ok    bool          // the last request was answered to its end
 	since time.Duration
 	until time.Duration // pf's bound for the whole answer
@@ -61,7 +62,9 @@ type bulk struct {
 
 	gaveUp bool // and said so
 	waits  bool // for the table to be read: with the request goes what is in it
-	states bool // some came since the request, whoever they were for
+
+	overdue bool // the table takes too long for that
+	states  bool // some came since the request, whoever they were for
 }
 
 // bulkSteps is the state machine: what is done on an input in a state. What is
@@ -95,13 +98,14 @@ func (e *Engine) bulkWaitLink() {
 
 // bulkAsk begins a request with all its tries.
 func (e *Engine) bulkAsk() {
-	e.bulk.tries, e.bulk.ok, e.bulk.since, e.bulk.states = 0, false, e.now, false
+	e.bulk.tries, e.bulk.ok, e.bulk.since, e.bulk.states, e.bulk.overdue = 0, false, e.now, false, false
 	e.counters.add(bulkRequested)
 	e.bulkTry()
 }
 
 // bulkUnanswered asks once more.
 func (e *Engine) bulkUnanswered() {
+	e.bulk.overdue = e.bulk.waits
 	e.bulk.states = false
 	e.bulkTry()
 }
@@ -113,9 +117,11 @@ func (e *Engine) bulkTry() {
 		return
 	}
 	e.bulk.state = bulkSent
-	if !e.dump.complete && !e.bulk.waits {
-		e.bulk.waits = true
-		e.bulk.timer.Reset(bulkDumpWait)
+	if !e.dump.complete && !e.bulk.overdue {
+		if !e.bulk.waits {
+			e.bulk.waits = true
+			e.bulk.timer.Reset(bulkDumpWait)
+		}
 		return
 	}
 	e.bulk.waits = false
@@ -124,6 +130,7 @@ func (e *Engine) bulkTry() {
 	e.bulk.timer.Reset(bulkAnswerWait)
 	e.sendHave()
 	e.sendAlone(wire.ActUpdReq, func(w *wire.Writer) bool { return w.ID(wire.ActUpdReq, pfstate.ID{}) })
+	e.bulk.seq = e.seq
 }
 
 // bulkReceive notes that the answer has begun.

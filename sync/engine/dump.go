@@ -71,8 +71,11 @@ func (e *Engine) seen(c *pfstate.Change) {
 	if c.Op != pfstate.WriteProbe && e.dump.running {
 		asked = e.dump.began
 	}
-	if asked <= r.written && r.written != 0 {
-		return // asked before the last order was carried out
+	if asked <= r.written && r.written != 0 { // asked before the last order was carried out
+		if r.doomed {
+			e.writeState(pfstate.Write{Kind: pfstate.WriteProbe}, i)
+		}
+		return
 	}
 	moved := r.src.State != c.State.Src.State || r.dst.State != c.State.Dst.State
 	if moved && !r.doomed && r.ahead(&c.State) {

@@ -77,6 +77,10 @@ func (e *Engine) tendLease(i slot) bool {
 	if r.absent || r.shadow {
 		return false
 	}
+	if r.doomed { // until the probe's answer
+		e.writeState(pfstate.Write{Kind: pfstate.WriteProbe}, i)
+		return true
+	}
 	lease := e.leaseOf(r)
 	switch {
 	case lease == 0 && r.leased && !r.carrier:

@@ -8,7 +8,7 @@ import "time"
 const (
 	aheadMost   = 1024 // packets that a peer may not have heard
 	ackEvery    = 128  // packets of a peer, after which it is told that they came
-	aheadMoment = 300 * time.Millisecond
+	aheadMoment = time.Second
 )
 
 // tooFast tells that a peer who is hearing us must come nearer before we go on. One

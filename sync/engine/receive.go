@@ -126,7 +126,7 @@ func (e *Engine) receiveBSD(p *link.Packet, rest []byte) {
 }
 
 func (e *Engine) newcomer(fresh bool) {
-	if fresh && e.bulk.state == bulkSent && (!e.speaking.linux || e.now-e.bulk.asked > bulkAgainAfter) {
+	if fresh && e.bulk.state == bulkSent && (!e.speaking.linux || e.now-e.bulk.asked > bulkAgainAfter && e.speaking.heardUs < e.bulk.seq) {
 		e.bulkTry() // it did not hear the request: it has come up since
 	}
 }

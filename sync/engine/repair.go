@@ -25,6 +25,7 @@ const (
 	repairSettle = 400 * time.Millisecond // for the states asked for to come
 	repairPause  = 250 * time.Millisecond // before the next, doubled while it does not help
 	repairPauses = 30 * time.Second
+	repairAnyway = 30 * time.Second // though a bulk update is coming in
 	listsAtOnce  = 1 << 14 // states in the lists asked for at once
 	scanPause    = 100 * time.Millisecond
 )
@@ -101,6 +102,9 @@ func (e *Engine) startRepair(p *peer) {
 		return
 	}
 	p.insync, p.compared = false, true
+	if busy := e.bulk.state == bulkSent || e.bulk.state == bulkRunning; busy && e.now-e.bulk.since < repairAnyway {
+		return // what differs is on its way
+	}
 	e.counters.add(drifts)
 	*r = repair{step: repairDigests, since: e.now, pause: r.pause, logged: r.logged}
 	e.askDigests(p)

@@ -39,7 +39,10 @@ func run(m *testing.M) int {
 const patience = 30 * time.Second
 
 // newLab builds a lab that ends with the test.
-func newLab(t *testing.T) *lab.Lab {
+func newLab(t *testing.T) *lab.Lab { return newLabOf(t, bin) }
+
+// newLabOf is newLab with programs of its own.
+func newLabOf(t *testing.T, bin string) *lab.Lab {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -60,7 +60,11 @@ func TestRestartWithManyStates(t *testing.T) {
 	const states = 100_000
 	const soon = 10 * time.Second
 	const rate = 100 // new flows a second
-	l := newLab(t)
+	quick := t.TempDir()
+	if err := labtest.BuildQuick(quick); err != nil {
+		t.Fatal(err)
+	}
+	l := newLabOf(t, quick)
 	tr := startTraffic(t, l)
 	if err := l.A.Load(t.Context(), states); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,305 @@
+// Package check names what is wrong with the set-up of a firewall that runs pfsyncd, and what to
+// do about it: pfsyncctl check. Gather looks, Run judges what was seen; Run asks nobody.
+package check
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/sync/link"
+)
+
+// Level tells how bad a Finding is.
+type Level string
+
+// The levels, worst first.
+const (
+	Error   Level = "error"   // states are not shared, or strangers can add some
+	Warning Level = "warning" // states may be lost, now or at a take-over
+	Note    Level = "note"    // good to know
+)
+
+// Finding is one thing that is wrong. Its JSON is that of pfsyncctl check --json: fields are
+// added, never renamed.
+type Finding struct {
+	Name   string `json:"name"` // of the kind of finding, for scripts: one word
+	Level  Level  `json:"level"`
+	Where  string `json:"where"`  // an interface, a peer's address, a sysctl, a chain, a counter
+	What   string `json:"what"`   // what is wrong
+	Remedy string `json:"remedy"` // what to do, without a full stop
+}
+
+// String is the line that is printed.
+func (f Finding) String() string {
+	return fmt.Sprintf("%s: %s: %s; %s", f.Level, f.Where, f.What, f.Remedy)
+}
+
+// Snapshot is a firewall at one moment.
+type Snapshot struct {
+	Daemon   error               // why pfsyncd cannot be asked; nil: what follows is its answer
+	PFSync0  *ifconfig.Interface // nil: there is none
+	Status   control.Status
+	Counters map[string]uint64
+
+	Links      map[string]Link   // by name
+	LinksErr   error             // why there are none
+	Defaults   []string          // interfaces with a default route
+	Routes     map[string]string // from a peer's address to the interface towards it, "" if none
+	Neighbours []netip.Addr      // hosts on syncdev that were reached
+
+	Sysctls map[string]int // by name; what this kernel lacks is not there
+
+	Rules       *Rules // nftables' rules; nil: they could not be read
+	RulesErr    error  // why
+	LegacyRules bool   // there are rules of the old iptables, which are not looked at
+	Conntrackd  bool   // it runs in this network namespace
+}
+
+// Link is a Linux interface.
+type Link struct {
+	MTU       int
+	Up        bool
+	Running   bool // up, and the carrier is there
+	Multicast bool
+	Loopback  bool
+	Addrs     []netip.Prefix // IPv4
+	RPFilter  int            // as it counts: the larger one of the interface's and of all's
+}
+
+// Run judges s. The findings are in the order of their checks: from pfsyncd to the
+// link, the rules, the peers, the table.
+func Run(s *Snapshot) []Finding {
+	r := &report{Snapshot: s, findings: []Finding{}}
+	if r.daemon() {
+		r.device()
+		r.syncdev()
+		r.reversePath()
+		r.exposure()
+		r.peers()
+		r.table()
+		r.counts()
+	}
+	r.rules()
+	r.sysctls()
+	r.others()
+	return r.findings
+}
+
+// Worst is the worst level among findings, "" if there are none.
+func Worst(findings []Finding) Level {
+	for _, l := range []Level{Error, Warning, Note} {
+		if slices.ContainsFunc(findings, func(f Finding) bool { return f.Level == l }) {
+			return l
+		}
+	}
+	return ""
+}
+
+// report collects findings.
+type report struct {
+	*Snapshot
+	findings []Finding
+}
+
+func (r *report) add(l Level, name, where, what, remedy string) {
+	r.findings = append(r.findings, Finding{
+		Name: name, Level: l, Where: ifconfig.Shown(where), What: what, Remedy: remedy,
+	})
+}
+
+// dev is the syncdev's name, "" if none is set.
+func (r *report) dev() string {
+	if r.PFSync0 == nil || r.PFSync0.PFSync == nil {
+		return ""
+	}
+	return r.PFSync0.PFSync.Syncdev
+}
+
+// syncpeer is the one address that is spoken to; the zero Addr: a group.
+func (r *report) syncpeer() netip.Addr {
+	if r.dev() == "" || r.PFSync0.PFSync.Syncpeer.IsMulticast() {
+		return netip.Addr{}
+	}
+	return r.PFSync0.PFSync.Syncpeer
+}
+
+// group tells whether packets go to a multicast group.
+func (r *report) group() bool { return !r.syncpeer().IsValid() }
+
+func (r *report) keyed() bool {
+	return r.dev() != "" && (r.PFSync0.PFSync.Key == ifconfig.KeyOn || r.PFSync0.PFSync.Key == ifconfig.KeyChanging)
+}
+
+func (r *report) daemon() bool {
+	if r.Daemon == nil {
+		return true
+	}
+	what, remedy := r.Daemon.Error(), "see its log, then start it anew: systemctl restart pfsyncd"
+	if before, after, ok := strings.Cut(what, "; "); ok { // the error has its remedy
+		what, remedy = before, after
+	}
+	r.add(Error, "daemon", "pfsyncd", what, remedy)
+	return false
+}
+
+// device looks at pfsync0 itself.
+func (r *report) device() {
+	i := r.PFSync0
+	switch {
+	case i == nil:
+		r.add(Error, "no-pfsync0", "pfsync0", "does not exist", "make it: ifconfig pfsync0 create")
+	case r.dev() == "":
+		r.add(Error, "no-syncdev", "pfsync0", "has no syncdev", "name the interface to the other firewall: ifconfig pfsync0 syncdev IF up")
+	case i.Flags&ifconfig.FlagUp == 0:
+		r.add(Error, "down", "pfsync0", "is down", "ifconfig pfsync0 up")
+	}
+}
+
+// minMTU holds a packet with a state, its trailer and some more of pfsync's small messages.
+const minMTU = 576
+
+// syncdev looks at what carries the packets.
+func (r *report) syncdev() {
+	dev := r.dev()
+	switch {
+	case r.LinksErr != nil:
+		r.add(Note, "links-unread", "rtnetlink", "interfaces cannot be read: "+r.LinksErr.Error(), "ip link and ip address show them")
+		return
+	case dev == "":
+		return
+	}
+	l, ok := r.Links[dev]
+	switch {
+	case !ok:
+		r.add(Error, "syncdev-missing", dev, "no such interface, though it is the syncdev", "make it, or name another: ifconfig pfsync0 syncdev IF")
+		return
+	case l.Loopback:
+		r.add(Error, "syncdev-loopback", dev, "is a loopback interface", "name another one: ifconfig pfsync0 syncdev IF")
+		return
+	case !l.Up:
+		r.add(Error, "syncdev-down", dev, "is down", "ifconfig "+dev+" up")
+	case !l.Running:
+		r.add(Error, "no-carrier", dev, "has no carrier", "look at the cable, the switch and the other firewall")
+	}
+	if len(l.Addrs) == 0 {
+		r.add(Error, "no-address", dev, "has no IPv4 address", "give it one: ifconfig "+dev+" inet 192.168.254.254/24")
+	}
+	if r.group() && !l.Multicast {
+		r.add(Error, "no-multicast", dev, "cannot multicast, and there is no syncpeer",
+			"name the other firewall's address: ifconfig pfsync0 syncpeer ADDRESS")
+	}
+	for _, a := range l.Addrs {
+		if a.Addr() == r.syncpeer() {
+			r.add(Error, "syncpeer-own", dev, fmt.Sprintf("syncpeer %v is its own address", a.Addr()),
+				"name the other firewall's: ifconfig pfsync0 syncpeer ADDRESS")
+		}
+	}
+	switch mtu := r.PFSync0.MTU; {
+	case mtu > l.MTU:
+		r.add(Warning, "mtu", "pfsync0", fmt.Sprintf("its mtu %d is larger than the %d of %s, which counts", mtu, l.MTU, dev),
+			fmt.Sprintf("ifconfig pfsync0 mtu %d, or raise that of %s on both firewalls", l.MTU, dev))
+	case mtu < minMTU:
+		r.add(Warning, "mtu", "pfsync0", fmt.Sprintf("its mtu %d leaves room for one state or two in a packet", mtu), "ifconfig pfsync0 mtu 1500")
+	}
+	if l.MTU < minMTU {
+		r.add(Warning, "mtu", dev, fmt.Sprintf("its mtu %d leaves room for one state or two in a packet", l.MTU), "ifconfig "+dev+" mtu 1500")
+	}
+}
+
+// reversePath finds packets of peers that the kernel takes for forged.
+func (r *report) reversePath() {
+	l, ok := r.Links[r.dev()]
+	if !ok || l.RPFilter == 0 {
+		return
+	}
+	for _, addr := range r.addresses() {
+		towards, asked := r.Routes[addr.String()]
+		switch {
+		case !asked || towards == r.dev():
+		case l.RPFilter == 1:
+			r.add(Error, "rp-filter", r.dev(),
+				fmt.Sprintf("rp_filter is strict and the route to %v %s: its packets are dropped", addr, leads(towards)),
+				fmt.Sprintf("give %s an address in its network, or: sysctl -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.%s.rp_filter=2", r.dev(), r.dev()))
+		case towards == "":
+			r.add(Error, "rp-filter", r.dev(), fmt.Sprintf("rp_filter is on and there is no route to %v: its packets are dropped", addr),
+				fmt.Sprintf("give %s an address in its network", r.dev()))
+		}
+	}
+}
+
+func leads(towards string) string {
+	if towards == "" {
+		return "is missing"
+	}
+	return "leads out of " + ifconfig.Shown(towards)
+}
+
+// addresses are those that packets should come from: of the peers, and the syncpeer.
+func (r *report) addresses() []netip.Addr { return Addresses(r.Snapshot.PFSync0, r.Status.Peers) }
+
+// Addresses are those that packets should come from: the peers' and the syncpeer, each once.
+func Addresses(pfsync0 *ifconfig.Interface, peers []ifconfig.Peer) []netip.Addr {
+	var all []netip.Addr
+	for _, p := range peers {
+		all = append(all, p.Addr)
+	}
+	if pfsync0 != nil && pfsync0.PFSync != nil {
+		if a := pfsync0.PFSync.Syncpeer; a.IsValid() && !a.IsMulticast() && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// exposure asks who else can speak on the link. A key makes that harmless.
+func (r *report) exposure() {
+	dev := r.dev()
+	if dev == "" || r.keyed() {
+		return
+	}
+	const remedy = "give pfsync a cable of its own, or a key on all firewalls: ifconfig pfsync0 key /etc/pfsync.key"
+	if slices.Contains(r.Defaults, dev) {
+		r.add(Error, "exposed", dev, "carries the default route: strangers on it can add and remove states", remedy)
+	}
+	var strangers []string
+	for _, n := range r.Neighbours {
+		if !slices.Contains(r.addresses(), n) {
+			strangers = append(strangers, n.String())
+		}
+	}
+	if len(strangers) > 1 { // one may be the other firewall, which has not been heard
+		more := ""
+		if len(strangers) > 3 {
+			strangers, more = strangers[:3], ", ..."
+		}
+		r.add(Error, "exposed", dev, "other hosts are on it ("+strings.Join(strangers, ", ")+more+") and can add and remove states", remedy)
+	}
+}
+
+// input is a packet of a peer that comes in on an interface.
+func (r *report) input(dev string) packet {
+	p := packet{in: dev, dst: link.Group, tracked: newConnection}
+	if a := r.addresses(); len(a) > 0 && a[0].Is4() {
+		p.src = a[0]
+	}
+	if l := r.Links[dev]; r.PFSync0 != nil && !r.group() && len(l.Addrs) > 0 {
+		p.dst, p.tracked = l.Addrs[0].Addr(), establishedConnection
+	}
+	return p
+}
+
+// output is a packet of ours.
+func (r *report) output(dev string) packet {
+	p := packet{out: dev, dst: link.Group, tracked: newConnection}
+	if l := r.Links[dev]; len(l.Addrs) > 0 {
+		p.src = l.Addrs[0].Addr()
+	}
+	if !r.group() {
+		p.dst = r.syncpeer()
+	}
+	return p
+}
