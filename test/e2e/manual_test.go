@@ -69,8 +69,11 @@ var checks = map[string]map[string]check{
 			after: "netstart $(sed -n s/NETSTART_OPTIONS=//p /etc/default/pfsync-netstart) && ifconfig pfsync0 | grep 'syncdev: sis2 '"},
 	},
 	"pfsyncctl.8": {
-		"# pfsyncctl stats":       {before: synced, want: `(?m)^ +[1-9]\d*  ipackets `},
-		"# pfsyncctl stats --bsd": {before: synced, want: `(?m)^\t\d+ packets? received \(IPv4\)$`},
+		"# pfsyncctl check":                  {before: synced, want: "(?m)^nothing is wrong$"},
+		"# pfsyncctl diff || pfsyncctl bulk": {before: synced, want: `(?m)\bequal\b`},
+		"# pfsyncctl save":                   {before: synced + "; rm -f /etc/hostname.pfsync0", want: "(?m)^up syncdev sis2$|syncdev sis2", after: "netstart -n pfsync0 | grep 'syncdev sis2'"},
+		"# pfsyncctl stats":                  {before: synced, want: `(?m)^ +[1-9]\d*  ipackets `},
+		"# pfsyncctl stats --bsd":            {before: synced, want: `(?m)^\t\d+ packets? received \(IPv4\)$`},
 		"$ pfsyncctl peers >/dev/null 2>&1 || logger -p daemon.err 'pfsync: not in sync'": {want: "^logged -p daemon.err pfsync: not in sync\n$", after: synced + " && pfsyncctl peers"},
 		"# pfsyncctl sysctl net.inet.carp.preempt=1":                                      {before: ": >/etc/sysctl.conf", after: "grep -qx net.inet.carp.preempt=1 /etc/sysctl.conf && netstart -n | grep -qx 'pfsyncctl sysctl net.inet.carp.preempt=1'"},
 	},

@@ -69,6 +69,9 @@ func TestThePairOfTheManual(t *testing.T) {
 			t.Errorf("pfctl -sr: %s", out)
 		}
 		b.until(t, "test $(pfsyncctl sysctl -n net.inet.carp.preempt) = 1")
+		if out, err := b.run(t, "pfsyncctl check", ""); err != nil || strings.Contains(out, "warning: ") {
+			t.Errorf("%s: pfsyncctl check: %v: %s", b.f.Name, err, out)
+		}
 	}
 
 	advertise(t, l.A, "10.0.0.77") // before the others
