@@ -91,7 +91,8 @@ DATA := $(wildcard share/prometheus/* share/grafana/*)
 # Under these names the programs are installed.
 INSTALLED := $(filter-out $(PREFIXED),$(PROGRAMS)) $(addprefix pf,$(PREFIXED))
 
-# In BSDDIR they have their BSD names, for those who put it first in PATH.
+# In BSDDIR they have their BSD names, for those who put it first in PATH. The pages refer to each other by the
+# names they are installed under.
 install: build
 	install -d '$(SBINDIR)' '$(BSDDIR)' '$(UNITDIR)' '$(PLUGINDIR)' '$(DESTDIR)/etc/default'
 	for p in $(filter-out $(PREFIXED),$(PROGRAMS)); do install -m 755 bin/$$p '$(SBINDIR)/'$$p || exit 1; done
@@ -103,7 +104,7 @@ install: build
 		install -d '$(MANDIR)/man'$${m##*.} && \
 		name=$$(basename $$m) && \
 		for p in $(PREFIXED); do case $$name in $$p.*) name=pf$$name;; esac; done && \
-		sed 's|/usr/local/|$(PREFIX)/|' $$m > '$(MANDIR)/man'$${m##*.}/$$name && \
+		sed -E 's|/usr/local/|$(PREFIX)/|; s/^\.Xr (ifconfig|netstart) 8/.Xr pf\1 8/' $$m > '$(MANDIR)/man'$${m##*.}/$$name && \
 		chmod 644 '$(MANDIR)/man'$${m##*.}/$$name || exit 1; \
 	done
 	for u in share/systemd/*.service; do \

@@ -6,22 +6,21 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pfsync-linux/pfsync/man"
 	"github.com/pfsync-linux/pfsync/sync/control/controltest"
 	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
 
 // The examples of the manual page do what they are said to, in a shell.
 func TestExamplesOfTheManual(t *testing.T) {
-	page, err := os.ReadFile("../../man/pfctl.8")
+	pages, err := man.Pages()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text, _ := strings.Cut(string(page), "\n.Sh EXAMPLES\n")
-	text, _, _ = strings.Cut(text, "\n.Sh ")
 	var commands []string
-	for line := range strings.Lines(text) {
-		if c, ok := strings.CutPrefix(strings.TrimSpace(line), ".Dl "); ok {
-			commands = append(commands, strings.ReplaceAll(c[len("# "):], `\(dq`, `"`))
+	for _, e := range man.Examples(pages["pfctl.8"]) {
+		for line := range strings.Lines(e.Text) {
+			commands = append(commands, strings.TrimSpace(line)[len("# "):])
 		}
 	}
 	dir := t.TempDir()

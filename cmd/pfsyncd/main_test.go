@@ -45,6 +45,8 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"--log-level", "loud"}, 1, "", "pfsyncd: log-level loud: unknown, choose debug, info, warn or error"},
 		{[]string{"--log-format", "xml"}, 1, "", "pfsyncd: log-format xml: unknown"},
 		{[]string{"--hostid", "0"}, 1, "", "pfsyncd: hostid 0: must not be 0"},
+		{[]string{"--hostid", "xyz"}, 1, "", "pfsyncd: hostid xyz: not a hexadecimal number of at most 8 digits"},
+		{[]string{"--table", "nft", "--state-dir", file}, 1, "", "pfsyncd: table nft: unknown, choose conntrack or memory"},
 		{[]string{"--peer-states", "-1"}, 1, "", "pfsyncd: peer-states -1: must not be negative"},
 		{[]string{"--metrics", "localhost:9240"}, 1, "", "pfsyncd: metrics localhost:9240: not a numeric address and port, as 127.0.0.1:9240 or [::1]:9240"},
 		{[]string{"--metrics", ""}, 1, "", "pfsyncd: metrics : not a numeric address"},

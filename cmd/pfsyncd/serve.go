@@ -39,6 +39,13 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
+	creator, err := o.creator()
+	if err != nil {
+		return err
+	}
+	if o.table != "conntrack" && o.table != "memory" {
+		return fmt.Errorf("table %s: unknown, choose conntrack or memory", o.table)
+	}
 	listener, err := control.Listen() // before anything is touched: there may be another daemon
 	if err != nil {
 		return err
@@ -55,7 +62,7 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	identity, err := o.identity()
+	identity, err := node.LoadIdentity(o.stateDir, creator)
 	if err != nil {
 		return err
 	}
@@ -128,17 +135,15 @@ func newLog(level, format string, w io.Writer) (*slog.Logger, error) {
 	return nil, fmt.Errorf("log-format %s: unknown, choose text or json", format)
 }
 
-func (o options) identity() (node.Identity, error) {
-	var creator uint32
-	if o.hostID != "" {
-		var err error
-		if creator, err = node.ParseCreator(o.hostID); err != nil {
-			return node.Identity{}, err
-		}
+// creator is what the operator gave as such, or 0.
+func (o options) creator() (uint32, error) {
+	if o.hostID == "" {
+		return 0, nil
 	}
-	return node.LoadIdentity(o.stateDir, creator)
+	return node.ParseCreator(o.hostID)
 }
 
+// openTable opens the table that is called conntrack or memory.
 func (o options) openTable(cfg *node.Config) error {
 	switch o.table {
 	case "conntrack":
@@ -159,8 +164,6 @@ func (o options) openTable(cfg *node.Config) error {
 		}
 	case "memory":
 		cfg.Table = memory.New(memory.Config{Creator: cfg.Identity.Creator})
-	default:
-		return fmt.Errorf("table %s: unknown, choose conntrack or memory", o.table)
 	}
 	return nil
 }

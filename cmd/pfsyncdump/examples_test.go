@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pfsync-linux/pfsync/man"
 	"github.com/pfsync-linux/pfsync/test/corpus"
 	"github.com/pfsync-linux/pfsync/test/lab"
 	"github.com/pfsync-linux/pfsync/test/lab/labtest"
@@ -39,13 +40,16 @@ var examples = map[string]struct {
 }
 
 func TestExamplesOfTheManualPage(t *testing.T) {
-	page, err := os.ReadFile("../../man/pfsyncdump.8")
+	pages, err := man.Pages()
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(page), ".Sh EXAMPLES\n")
-	section, _, _ = strings.Cut(section, "\n.Sh ")
-	commands := regexp.MustCompile(`(?m)^\.Dl [#$] (.*)$`).FindAllStringSubmatch(section, -1)
+	var commands []string
+	for _, e := range man.Examples(pages["pfsyncdump.8"]) {
+		for line := range strings.Lines(e.Text) {
+			commands = append(commands, strings.TrimSpace(line)[len("# "):])
+		}
+	}
 	if len(commands) != len(examples) {
 		t.Errorf("%d examples in the page, %d known here", len(commands), len(examples))
 	}
@@ -57,12 +61,12 @@ func TestExamplesOfTheManualPage(t *testing.T) {
 	}
 	home := exampleHome(t)
 	for _, c := range commands {
-		e, ok := examples[c[1]]
+		e, ok := examples[c]
 		if !ok {
-			t.Errorf("%s: not known here", c[1])
+			t.Errorf("%s: not known here", c)
 			continue
 		}
-		t.Run(c[1], func(t *testing.T) { runExample(t, n, home, c[1], e.live, regexp.MustCompile(e.want)) })
+		t.Run(c, func(t *testing.T) { runExample(t, n, home, c, e.live, regexp.MustCompile(e.want)) })
 	}
 	out, _, err := run(t, nil, "-r", filepath.Join(home, "state.pcapng"))
 	if err != nil || !strings.Contains(out, "INS ST id: 6b0174a5000000a6") || strings.Contains(out, "CLR ST") {

@@ -1,31 +1,28 @@
 package hostname_test
 
 import (
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pfsync-linux/pfsync/ifconfig/hostname"
+	"github.com/pfsync-linux/pfsync/man"
 )
 
-// Every display of the manual page is a file, and becomes the commands below.
+// Every example of the manual page is a file, and becomes the commands below.
 func TestExamplesOfTheManual(t *testing.T) {
-	page, err := os.ReadFile("../../man/hostname.if.5")
+	pages, err := man.Pages()
 	must(t, err)
 	var got []string
-	_, rest, found := strings.Cut(string(page), ".Bd -literal -offset indent\n")
-	for found {
-		var example string
-		example, rest, _ = strings.Cut(rest, ".Ed\n")
+	for _, e := range man.Examples(pages["hostname.if.5"]) {
 		name := "sis0"
-		if strings.Contains(example, "syncdev") {
+		if strings.Contains(e.Text, "syncdev") {
 			name = "pfsync0"
 		}
-		steps, err := hostname.Parse(strings.NewReader(strings.ReplaceAll(example, `\e`, `\`)), name, path)
+		steps, err := hostname.Parse(strings.NewReader(e.Text), name, path)
 		if err != nil {
-			t.Errorf("%s\n%v", example, err)
+			t.Errorf("%s\n%v", e.Text, err)
 		}
 		for _, s := range steps {
 			if _, err := s.Change(); name == "pfsync0" && err != nil {
@@ -33,7 +30,6 @@ func TestExamplesOfTheManual(t *testing.T) {
 			}
 		}
 		got = append(got, shown(steps))
-		_, rest, found = strings.Cut(rest, ".Bd -literal -offset indent\n")
 	}
 	want := []string{
 		"1: ifconfig sis0 inet 192.168.254.254 netmask 255.255.255.0\n",

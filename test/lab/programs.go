@@ -35,6 +35,9 @@ func Programs() []Program {
 		{"bash", "bash", []string{"test"}},               // the shells of share/completions
 		{"zsh", "zsh", []string{"test"}},
 		{"fish", "fish", []string{"test"}},
+		{"curl", "curl", []string{"test"}}, // the examples of the manual pages
+		{"openssl", "openssl", []string{"test"}},
+		{"nsenter", "util-linux", []string{"test"}},
 		{"dpkg-deb", "dpkg", []string{"test"}},
 		{"unshare", "util-linux", []string{"test"}}, // the package is installed in a mount namespace
 		// The race detector is linked by a C compiler.

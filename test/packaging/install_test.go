@@ -51,6 +51,9 @@ func TestInstall(t *testing.T) {
 		if left := regexp.MustCompile(`@[A-Z]+@|/usr/local/`).Find(text); left != nil {
 			t.Errorf("%s: %s is left in it", name, left)
 		}
+		if other := regexp.MustCompile(`(?m)^\.Xr (ifconfig|netstart) 8`).Find(text); other != nil {
+			t.Errorf("%s: %s is another program's page", name, other)
+		}
 		return nil
 	})
 	if err != nil {
