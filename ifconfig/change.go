@@ -21,6 +21,7 @@ type Change struct {
 	Defer     *bool       `json:"defer,omitempty"`
 	Key       *Key        `json:"-"`              // the zero Key: -key; sync/control sends it by itself
 	Bulk      bool        `json:"bulk,omitempty"` // ask the peers for their whole tables, after all else
+	Push      bool        `json:"push,omitempty"` // tell the peers this whole table, after all else
 
 	Linux `json:"-"`
 

@@ -42,6 +42,7 @@ var keywords = []keyword{
 	{names: words("defer"), on: kindPFSync, set: func(p *parser, _ string) error { p.Defer = new(true); return nil }},
 	{names: words("-defer"), on: kindPFSync, set: func(p *parser, _ string) error { p.Defer = new(false); return nil }},
 	{names: words("bulk"), on: kindPFSync, set: func(p *parser, _ string) error { p.Bulk = true; return nil }},
+	{names: words("push"), on: kindPFSync, set: func(p *parser, _ string) error { p.Push = true; return nil }},
 
 	{names: words("alias"), on: kindLinux, set: func(p *parser, _ string) error { p.address.op = AddressAlias; return nil }},
 	{names: words("-alias delete remove"), on: kindLinux, set: func(p *parser, _ string) error { p.address.op = AddressDelete; return nil }},
@@ -74,7 +75,6 @@ var keywords = []keyword{
 	{names: words("llprio metric priority"), arg: "number", on: kindLinux, set: ignoreNumber, noEffect: true, hint: "leave it out"},
 	{names: words("rdomain fib"), arg: "number", on: kindLinux, set: setRDomain, noEffect: true, hint: "leave it out"},
 
-	{names: words("push"), on: kindPFSync, later: true, hint: "run ifconfig %i bulk on the peer: that asks for this firewall's table"},
 	{names: words("debug -debug"), on: kindPFSync, later: true, hint: "start pfsyncd with --log-level debug"},
 	{names: words("vhid pass advbase advskew carpdev -carpdev carppeer -carppeer peer peer6 mcast mcast6 state carpdemote -carpdemote"),
 		on: kindLinux, later: true, hint: "use keepalived for shared addresses"},

@@ -53,6 +53,7 @@ func TestParseAcceptsWhatBSDAccepts(t *testing.T) {
 		{"pfsync0 maxupd 0", change(ifconfig.Change{Interface: "pfsync0", MaxUpd: new(1)})},
 		{"pfsync0 maxupd 255 defer", change(ifconfig.Change{Interface: "pfsync0", MaxUpd: new(255), Defer: new(true)})},
 		{"pfsync0 bulk", change(ifconfig.Change{Interface: "pfsync0", Bulk: true})},
+		{"pfsync0 push", change(ifconfig.Change{Interface: "pfsync0", Push: true})},
 		{"pfsync0 bulk up syncdev sis2", change(ifconfig.Change{Interface: "pfsync0", Up: new(true), Syncdev: new("sis2"), Bulk: true})},
 		{"pfsync0 mtu 9000", change(ifconfig.Change{Interface: "pfsync0", MTU: new(9000)})},
 		{"pfsync0 inet up", change(ifconfig.Change{Interface: "pfsync0", Up: new(true)})},
@@ -122,7 +123,8 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 		{"pfsync0 syncpeer 0.0.0.0", "syncpeer 0.0.0.0: not the address of a host (-syncpeer goes back to the multicast group)"},
 		{"pfsync0 syncpeer 127.0.0.1", "syncpeer 127.0.0.1: a loopback address is no other firewall's"},
 		{"pfsync0 syncpeer 255.255.255.255", "syncpeer 255.255.255.255: neither the address of a host nor a multicast group"},
-		{"pfsync0 push", "push: not supported yet (run ifconfig pfsync0 bulk on the peer: that asks for this firewall's table)"},
+		{"pfsync0 destroy push", "destroy: contradicts push on the same line"},
+		{"sis0 push", "push: sis0 is not a pfsync interface"},
 		{"pfsync0 destroy bulk", "destroy: contradicts bulk on the same line"},
 		{"pfsync0 syncdev bulk", "'syncdev' requires argument (found keyword 'bulk')"},
 		{"bulk pfsync0", "bulk: the interface comes first (ifconfig pfsync0 bulk)"},
@@ -229,6 +231,7 @@ func TestValidateRefusesWhatParseRefuses(t *testing.T) {
 		{ifconfig.Change{Interface: "averyveryverylongname0"}, "interface name 'averyveryverylongname0' too long"},
 		{ifconfig.Change{Interface: "pfsync7"}, "pfsync7: only pfsync0 is supported"},
 		{ifconfig.Change{Interface: "sis0", Bulk: true}, "sis0: not a pfsync interface"},
+		{ifconfig.Change{Interface: "sis0", Push: true}, "sis0: not a pfsync interface"},
 		{ifconfig.Change{Interface: "pfsync0", Bulk: true, Destroy: true}, "destroy: contradicts bulk on the same line"},
 		{ifconfig.Change{Interface: "sis0", Defer: new(true)}, "sis0: not a pfsync interface"},
 		{ifconfig.Change{Interface: "sis0", Key: new(ifconfig.Key)}, "sis0: not a pfsync interface"},
@@ -259,10 +262,10 @@ func TestMergeLetsTheLaterWin(t *testing.T) {
 	peer := netip.MustParseAddr("10.0.0.2")
 	c := ifconfig.Change{Interface: "pfsync0", Create: true, Up: new(false), Syncdev: new("sis1"), MaxUpd: new(7)}
 	c.Merge(ifconfig.Change{Interface: "pfsync0", Up: new(true), MTU: new(1400), Syncdev: new("sis2"), Syncpeer: &peer, Defer: new(true),
-		Key: &ifconfig.Key{File: "/etc/pfsync.key"}, Bulk: true})
+		Key: &ifconfig.Key{File: "/etc/pfsync.key"}, Bulk: true, Push: true})
 	c.Merge(ifconfig.Change{Interface: "pfsync0"})
 	want := ifconfig.Change{Interface: "pfsync0", Create: true, Up: new(true), MTU: new(1400), Syncdev: new("sis2"), Syncpeer: &peer,
-		MaxUpd: new(7), Defer: new(true), Key: &ifconfig.Key{File: "/etc/pfsync.key"}, Bulk: true}
+		MaxUpd: new(7), Defer: new(true), Key: &ifconfig.Key{File: "/etc/pfsync.key"}, Bulk: true, Push: true}
 	if diff := cmp.Diff(want, c, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}

@@ -174,7 +174,7 @@ func (c Change) Validate() error {
 
 // ofPFSync tells whether there are words that only pfsync0 has.
 func (c Change) ofPFSync() bool {
-	return c.Syncdev != nil || c.Syncpeer != nil || c.MaxUpd != nil || c.Defer != nil || c.Key != nil || c.Bulk
+	return c.Syncdev != nil || c.Syncpeer != nil || c.MaxUpd != nil || c.Defer != nil || c.Key != nil || c.Bulk || c.Push
 }
 
 // ForDaemon is c without what the kernel applies.
@@ -214,7 +214,8 @@ func (c Change) besideDestroy() string {
 	}{
 		{"create", c.Create}, {"up", c.Up != nil && *c.Up}, {"down", c.Up != nil}, {"mtu", c.MTU != nil},
 		{"syncdev", c.Syncdev != nil}, {"syncpeer", c.Syncpeer != nil}, {"maxupd", c.MaxUpd != nil}, {"defer", c.Defer != nil},
-		{"key", c.Key != nil}, {"bulk", c.Bulk}, {"an address", len(c.Addresses) > 0}, {"description", c.Description != nil},
+		{"key", c.Key != nil}, {"bulk", c.Bulk}, {"push", c.Push},
+		{"an address", len(c.Addresses) > 0}, {"description", c.Description != nil},
 		{"other words", !c.Linux.Empty()},
 	} {
 		if word.given {
@@ -241,6 +242,7 @@ func (c *Change) Merge(later Change) {
 	keep(&c.Defer, later.Defer)
 	keep(&c.Key, later.Key)
 	c.Bulk = c.Bulk || later.Bulk
+	c.Push = c.Push || later.Push
 	c.Linux.merge(later.Linux)
 	c.Warnings = append(c.Warnings, later.Warnings...)
 }

@@ -25,7 +25,11 @@ func (p *program) toKill(ctx context.Context) (k control.Kill, err error) {
 		if len(p.kill) == 1 {
 			return k, errors.New("no label specified")
 		}
-		return k, errors.New("-k label: not supported on Linux; states do not remember the rule that let them pass")
+		if second == "" {
+			return k, errors.New("empty label specified")
+		}
+		k.Label = second // states do not remember their rule: pfsyncd judges them by the rules as they are now
+		return k, nil
 	case "gateway", "nat":
 		return k, fmt.Errorf("-k %s: not supported on Linux; give hosts, or -k key", kind)
 	case "id":

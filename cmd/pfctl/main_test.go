@@ -50,7 +50,6 @@ func TestMistakes(t *testing.T) {
 		{"-e -d", "-d and -e contradict each other"},
 		{"-k a -k b -k c", "-k: can be given twice only"},
 		{"-k label", "no label specified"},
-		{"-k label -k web", "-k label: not supported on Linux; states do not remember the rule that let them pass"},
 		{"-k gateway -k 10.0.0.1", "-k gateway: not supported on Linux; give hosts, or -k key"},
 		{"-k id", "no id specified"},
 		{"-k id -k xyz", "wrong id format specified: xyz"},

@@ -9,7 +9,7 @@ import (
 	"github.com/pfsync-linux/pfsync/ifconfig"
 )
 
-const usage = "usage: pfctl [-deMNnqv] [--json] [-F states|rules|all] [-f file] [--host address] [-i interface] [-k host | network | id | key] " +
+const usage = "usage: pfctl [-deMNnqv] [--json] [-F states|rules|all] [-f file] [--host address] [-i interface] [-k host | network | id | key | label] " +
 	"[-s states|info|rules|memory|timeouts|all]"
 
 type choice uint8

@@ -43,7 +43,7 @@ func printCheck(w io.Writer, s *check.Snapshot, asJSON bool) error {
 
 var errNoCarp = errors.New("demotion: there is no carp on this firewall yet, so nothing demotes it; what moves its shared addresses decides (keepalived)")
 
-// bulk asks the peers. There is nothing to push: who lacks states finds out by the digests.
+// bulk asks the peers, or tells them without being asked.
 func bulk(c *cli.Context, d daemon, alone cli.BeforeFunc) error {
 	switch c.Args().First() {
 	case "ask":
@@ -51,7 +51,9 @@ func bulk(c *cli.Context, d daemon, alone cli.BeforeFunc) error {
 			return d.Bulk(c.Context)
 		}
 	case "push":
-		return errors.New("bulk push: a Linux peer finds by our digests what it lacks, and asks for it within seconds; for all of it, run pfsyncctl bulk there")
+		if c.NArg() == 1 {
+			return d.Push(c.Context)
+		}
 	}
 	if err := alone(c); err != nil {
 		return err

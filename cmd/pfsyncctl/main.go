@@ -31,6 +31,7 @@ func main() {
 // daemon is what the program asks; control.Client.
 type daemon interface {
 	Bulk(ctx context.Context) error
+	Push(ctx context.Context) error
 	Counters(ctx context.Context) ([]pfstate.Counter, error)
 	Interfaces(ctx context.Context) ([]ifconfig.Interface, error)
 	Peers(ctx context.Context) ([]ifconfig.Peer, error)
@@ -39,7 +40,7 @@ type daemon interface {
 	SetSysctl(ctx context.Context, s sysctl.Setting) (old int64, err error)
 }
 
-const usage = "usage: pfsyncctl bulk [ask] | check [--json] | demotion | diff [--json] | peers [--json] | save [-C DIR] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]..."
+const usage = "usage: pfsyncctl bulk [ask|push] | check [--json] | demotion | diff [--json] | peers [--json] | save [-C DIR] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]..."
 
 // errNotOK ends the program with status 1 after what is wrong was printed.
 var errNotOK = errors.New("not in order")
@@ -64,7 +65,7 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 		OnUsageError:    wrong,
 		Commands: []*cli.Command{
 			{
-				Name: "bulk", Usage: "ask the peers for their whole tables now (root)",
+				Name: "bulk", Usage: "ask the peers for their whole tables now, or push ours to them (root)",
 				OnUsageError: wrong, HideHelpCommand: true,
 				Action: func(c *cli.Context) error { return bulk(c, d, alone) },
 			},

@@ -40,6 +40,8 @@ type fake struct {
 
 func (f fake) Bulk(context.Context) error { return f.err }
 
+func (f fake) Push(context.Context) error { return f.err }
+
 func (f fake) Interfaces(context.Context) ([]ifconfig.Interface, error) { return f.interfaces, f.err }
 
 func (f fake) Peers(context.Context) ([]ifconfig.Peer, error) { return f.peers, f.err }

@@ -84,7 +84,7 @@ func (l *Links) plan(c ifconfig.Change) (*plan, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	if c.Syncdev != nil || c.Syncpeer != nil || c.MaxUpd != nil || c.Defer != nil || c.Key != nil || c.Bulk {
+	if c.Syncdev != nil || c.Syncpeer != nil || c.MaxUpd != nil || c.Defer != nil || c.Key != nil || c.Bulk || c.Push {
 		return nil, fmt.Errorf("%s: belongs to pfsyncd", c.Interface)
 	}
 	link, err := l.find(c.Interface)

@@ -27,6 +27,8 @@ type Filter struct {
 	mark  Mark
 	steps [classes][]test // those that a protocol of the class can match
 	sets  []*set
+
+	labels []labelled
 }
 
 // Connections are mostly TCP and UDP, and so are rules: each has its own steps.
@@ -130,6 +132,7 @@ func Compile(rs *Ruleset) (*Filter, error) {
 			return nil, fmt.Errorf("rule %d: %w", i, err)
 		}
 	}
+	f.labels = labels(rs.Rules, tests)
 	steps := order(rs.Rules)
 	for c := range f.steps {
 		f.steps[c] = arrange(c, steps, rs.Rules, tests)
@@ -193,9 +196,7 @@ func (f *Filter) NoSync(w *Flow) bool {
 	if len(steps) == 0 {
 		return false
 	}
-	v := view{proto: w.Proto, v4: w.Before.Src.Unmap().Is4()}
-	v.ends[0].set(w.Before.Src, w.Before.SrcPort, w.After.Src, w.After.SrcPort)
-	v.ends[1].set(w.Before.Dst, w.Before.DstPort, w.After.Dst, w.After.DstPort)
+	v := viewOf(w)
 	return f.judge(&v, steps)
 }
 
@@ -227,6 +228,13 @@ type view struct {
 	ends  [2]endpoint // of the initiator and of the responder
 	proto uint8
 	v4    bool
+}
+
+func viewOf(w *Flow) view {
+	v := view{proto: w.Proto, v4: w.Before.Src.Unmap().Is4()}
+	v.ends[0].set(w.Before.Src, w.Before.SrcPort, w.After.Src, w.After.SrcPort)
+	v.ends[1].set(w.Before.Dst, w.Before.DstPort, w.After.Dst, w.After.DstPort)
+	return v
 }
 
 // endpoint is one end before and after translation.

@@ -223,8 +223,8 @@ func TestCompileRefusesWhatParseDoesNotMake(t *testing.T) {
 }
 
 // naive judges as pf does, rule by rule from the top. known tells of each rule that cannot be judged
-// whether it matches.
-func naive(rs *pfconf.Ruleset, w *pfconf.Flow, known func(rule int) bool) bool {
+// whether it matches. label is that of the rule that decides.
+func naive(rs *pfconf.Ruleset, w *pfconf.Flow, known func(rule int) bool) (noSync bool, label string) {
 	winner, tagged := false, false
 	for i := range rs.Rules {
 		r := &rs.Rules[i]
@@ -234,13 +234,13 @@ func naive(rs *pfconf.Ruleset, w *pfconf.Flow, known func(rule int) bool) bool {
 		if r.Action == pfconf.Match {
 			tagged = tagged || r.NoSync || r.NoState
 		} else {
-			winner = r.NoSync || r.NoState
+			winner, label = r.NoSync || r.NoState, r.Label
 		}
 		if r.Quick {
 			break
 		}
 	}
-	return winner || tagged
+	return winner || tagged, label
 }
 
 func naiveMatch(rs *pfconf.Ruleset, r *pfconf.Rule, w *pfconf.Flow) bool {
@@ -349,6 +349,7 @@ func drawRuleset(t *rapid.T) *pfconf.Ruleset {
 			Family: rapid.SampledFrom([]pfconf.Family{"", pfconf.Inet, pfconf.Inet6}).Draw(t, "family"),
 			Proto:  rapid.SampledFrom([]uint8{0, 0, 6, 17}).Draw(t, "proto"),
 			NoSync: rapid.Bool().Draw(t, "nosync"),
+			Label:  rapid.SampledFrom([]string{"", "a", "a", "b"}).Draw(t, "label"),
 		}
 		switch rapid.IntRange(0, 6).Draw(t, "judged") {
 		case 0:
@@ -370,7 +371,7 @@ func drawTuple(t *rapid.T, v4 bool) pfstate.Tuple {
 	return pfstate.Tuple{Src: drawAddr(t, v4), Dst: drawAddr(t, v4), SrcPort: port.Draw(t, "sport"), DstPort: port.Draw(t, "dport")}
 }
 
-// The filter says no-sync exactly if pf does, whether or not the rules that cannot be judged match.
+// The filter says no-sync, and labelled, exactly if pf does, whether or not the rules that cannot be judged match.
 func TestFilterJudgesAsPF(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rs := drawRuleset(t)
@@ -394,9 +395,16 @@ func TestFilterJudgesAsPF(t *testing.T) {
 			if w.Before.Src.IsLoopback() || w.Before.Dst.IsLoopback() {
 				continue // ::1
 			}
-			want := true
+			want, labelled := true, true
 			for guess := range 1 << len(unknown) {
-				want = want && naive(rs, &w, func(rule int) bool { return guess>>slices.Index(unknown, rule)&1 == 1 })
+				noSync, label := naive(rs, &w, func(rule int) bool { return guess>>slices.Index(unknown, rule)&1 == 1 })
+				want, labelled = want && noSync, labelled && label == "a"
+			}
+			if got := f.Labelled(&w, "a"); got != labelled {
+				t.Fatalf("%+v\n%s: labelled %v, want %v", w, rs, got, labelled)
+			}
+			if labelled && rs.CheckLabel("a") != nil {
+				t.Fatalf("%s: %v", rs, rs.CheckLabel("a"))
 			}
 			if got := f.NoSync(&w); got != want {
 				t.Fatalf("%+v\n%s: no-sync %v, want %v", w, rs, got, want)
@@ -500,6 +508,7 @@ func TestNoSyncAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		w := FlowOf(&s)
 		f.NoSync(&w)
+		f.Labelled(&w, "web")
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

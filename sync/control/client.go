@@ -162,6 +162,16 @@ func (c *Client) Bulk(ctx context.Context) error {
 	return err
 }
 
+// Push has the peers told this firewall's whole table. It returns when that begins; like Bulk, it
+// does not wait for a daemon that starts.
+func (c *Client) Push(ctx context.Context) error {
+	err := c.do(ctx, http.MethodPost, "/v1/push", nil, nil)
+	if errors.Is(err, ErrNoAnswer) {
+		return fmt.Errorf("push: %w (it may still carry this out)", err)
+	}
+	return err
+}
+
 // Counters lists all counters in the order of netstat -s.
 func (c *Client) Counters(ctx context.Context) (list []pfstate.Counter, err error) {
 	err = c.do(ctx, http.MethodGet, "/v1/counters", nil, &list)

@@ -50,6 +50,7 @@ func guest() {
 	fmt.Println(len(peers), err)
 	fmt.Println(c.Change(context.Background(), ifconfig.Change{Interface: "pfsync0", Up: new(true)}))
 	fmt.Println(c.Bulk(context.Background()))
+	fmt.Println(c.Push(context.Background()))
 	settings, err := c.Sysctls(context.Background())
 	fmt.Println(len(settings) > 0, err)
 	_, err = c.SetSysctl(context.Background(), sysctl.Setting{Name: "net.inet.carp.preempt", Value: 1})
@@ -120,9 +121,12 @@ func TestClientAndServer(t *testing.T) {
 	if err := h.client.Bulk(ctx); err != nil {
 		t.Fatal(err)
 	}
+	if err := h.client.Push(ctx); err != nil {
+		t.Fatal(err)
+	}
 	addrs := cmpopts.EquateComparable(netip.Addr{})
 	if diff := cmp.Diff([]ifconfig.Change{want, {Interface: "pfsync0", Syncpeer: new(netip.Addr)},
-		{Interface: "pfsync0", Bulk: true}}, node.Changes(), addrs); diff != "" {
+		{Interface: "pfsync0", Bulk: true}, {Interface: "pfsync0", Push: true}}, node.Changes(), addrs); diff != "" {
 		t.Errorf("changes: -want +got:\n%s", diff)
 	}
 
@@ -278,7 +282,7 @@ func TestGuestsMayLookAndNotChange(t *testing.T) {
 	node.Hear(ifconfig.Peer{})
 	node.Hold(many(2)...)
 	out := runGuest(t, h)
-	if want := "1 <nil>\n1 <nil>\n" + strings.Repeat("pfsync0: Operation not permitted (needs root)\n", 2) +
+	if want := "1 <nil>\n1 <nil>\n" + strings.Repeat("pfsync0: Operation not permitted (needs root)\n", 3) +
 		"true <nil>\nsysctl: Operation not permitted (needs root)\n" +
 		"2 <nil> true <nil>\n" + strings.TrimSpace(strings.Repeat("Operation not permitted (needs root) ", 4)) + "\n"; out != want {
 		t.Errorf("uid 65534 got %q, want %q", out, want)
@@ -286,8 +290,8 @@ func TestGuestsMayLookAndNotChange(t *testing.T) {
 	if changes := node.Changes(); len(changes) != 0 {
 		t.Errorf("changed: %+v", changes)
 	}
-	if n := counter(t, h, "ctldenied"); n != 7 {
-		t.Errorf("ctldenied %d, want 7", n)
+	if n := counter(t, h, "ctldenied"); n != 8 {
+		t.Errorf("ctldenied %d, want 8", n)
 	}
 }
 
@@ -377,6 +381,8 @@ func TestHostileRequests(t *testing.T) {
 		{"wrong type", post(`{"interface":"pfsync0","maxupd":"64"}`), 400, `{"error":"change: json: cannot unmarshal string`},
 		{"bulk by GET", get("/v1/bulk"), 405, `{"error":"/v1/bulk: takes POST only"}`},
 		{"bulk of something", strings.Replace(post(`{"peer":"10.0.0.2"}`), "change", "bulk", 1), 400, `{"error":"bulk: takes no body`},
+		{"push by GET", get("/v1/push"), 405, `{"error":"/v1/push: takes POST only"}`},
+		{"push to someone", strings.Replace(post(`{"peer":"10.0.0.2"}`), "change", "push", 1), 400, `{"error":"push: takes no body`},
 		{"unknown field", post(`{"interface":"pfsync0","up":true,"vhid":1}`), 400, `{"error":"change: json: unknown field \"vhid\""}`},
 		{"two objects", post(`{"interface":"pfsync0"}{"interface":"pfsync0"}`), 400, `{"error":"change: more than one object"}`},
 		{"no interface", post(`{}`), 400, `bad value"}`},
@@ -417,8 +423,8 @@ func TestHostileRequests(t *testing.T) {
 	if changes := node.Changes(); len(changes) != 0 {
 		t.Errorf("changed: %+v", changes)
 	}
-	if n := counter(t, h, "ctlinvalid"); n != 20 {
-		t.Errorf("ctlinvalid %d, want one for each request that was HTTP: 20", n)
+	if n := counter(t, h, "ctlinvalid"); n != 22 {
+		t.Errorf("ctlinvalid %d, want one for each request that was HTTP: 22", n)
 	}
 }
 

@@ -5,6 +5,7 @@
 //	GET  /v1/interfaces   []ifconfig.Interface
 //	POST /v1/change       ifconfig.Change, root only
 //	POST /v1/bulk         no body, root only: ask the peers for their whole tables
+//	POST /v1/push         no body, root only: tell the peers this whole table
 //	GET  /v1/counters     []Counter
 //	GET  /v1/peers        []ifconfig.Peer
 //	GET  /v1/status       Status

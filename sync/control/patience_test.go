@@ -94,6 +94,8 @@ func TestADaemonThatDoesNotAnswer(t *testing.T) {
 			"pfsync0: pfsyncd does not answer (it may still carry this out)"},
 		{"bulk", func(c *control.Client) error { c.Patience = time.Minute; return c.Bulk(context.Background()) }, 10 * time.Second,
 			"bulk: pfsyncd does not answer (it may still carry this out)"},
+		{"push", func(c *control.Client) error { c.Patience = time.Minute; return c.Push(context.Background()) }, 10 * time.Second,
+			"push: pfsyncd does not answer (it may still carry this out)"},
 	} {
 		var ended chan struct{}
 		hang := func(context.Context) (net.Conn, error) { <-ended; return nil, net.ErrClosed }

@@ -63,6 +63,7 @@ func NewServer(node Node, log *slog.Logger) *Server {
 		"/v1/interfaces": get(func() (any, error) { return node.Interfaces() }),
 		"/v1/change":     post(s.change),
 		"/v1/bulk":       post(s.bulk),
+		"/v1/push":       post(s.push),
 		"/v1/counters":   get(func() (any, error) { return s.counters() }),
 		"/v1/peers":      get(func() (any, error) { return node.Peers() }),
 		"/v1/status":     get(func() (any, error) { return node.Status() }),
@@ -296,6 +297,14 @@ func (s *Server) bulk(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return struct{}{}, s.node.Change(ifconfig.Change{Interface: "pfsync0", Bulk: true})
+}
+
+// push is the change of that name alone.
+func (s *Server) push(r *http.Request) (any, error) {
+	if err := noBody(r, "push: takes no body; all peers are told"); err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.node.Change(ifconfig.Change{Interface: "pfsync0", Push: true})
 }
 
 func (s *Server) kill(r *http.Request) (any, error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/pfconf"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
@@ -130,6 +131,7 @@ type Kill struct {
 	ID        HexID              `json:"id,omitzero"`
 	Creator   ifconfig.CreatorID `json:"creatorid,omitzero"`
 	Key       *KillKey           `json:"key,omitzero"`
+	Label     string             `json:"label,omitzero"` // of the rule that decides, as far as that can be told
 }
 
 // KillKey is a connection by one of its keys.
@@ -153,7 +155,7 @@ func (h *HexID) UnmarshalText(b []byte) error {
 
 // Validate tells what makes no sense.
 func (k *Kill) Validate() error {
-	if k.Interface == "" && k.Src == nil && k.Dst == nil && k.ID == 0 && k.Creator == 0 && k.Key == nil {
+	if k.Interface == "" && k.Src == nil && k.Dst == nil && k.ID == 0 && k.Creator == 0 && k.Key == nil && k.Label == "" {
 		return errors.New("kill: says nothing of the states to kill; flush removes all")
 	}
 	for _, p := range append(append([]netip.Prefix(nil), k.Src...), k.Dst...) {
@@ -167,7 +169,28 @@ func (k *Kill) Validate() error {
 	return nil
 }
 
-// Matches tells whether a state is to be removed.
+// Matcher returns what tells whether a state is to be removed, under rules. Its error is that none has the label.
+func (k *Kill) Matcher(rules *pfconf.Ruleset) (func(*pfstate.State) bool, error) {
+	if k.Label == "" {
+		return k.Matches, nil
+	}
+	if err := rules.CheckLabel(k.Label); err != nil {
+		return nil, err
+	}
+	f, err := pfconf.Compile(rules)
+	if err != nil {
+		return nil, err
+	}
+	return func(s *pfstate.State) bool {
+		if !k.Matches(s) {
+			return false
+		}
+		flow := pfconf.FlowOf(s, 0)
+		return f.Labelled(&flow, k.Label)
+	}, nil
+}
+
+// Matches tells whether a state is to be removed as far as the state alone tells: Label is not looked at.
 func (k *Kill) Matches(s *pfstate.State) bool {
 	switch {
 	case k.Interface != "" && s.IfName != pfstate.NewIfName(k.Interface),

@@ -216,10 +216,23 @@ func TestCommandsOfPfctl(t *testing.T) {
 	if _, err := h.client.Kill(ctx, control.Kill{}); err == nil || !strings.Contains(err.Error(), "says nothing of the states to kill") {
 		t.Errorf("kill of nothing: %v", err)
 	}
-	if flushed, err := h.client.Flush(ctx); err != nil || flushed.States != 9 {
-		t.Errorf("%+v %v, want nine flushed", flushed, err)
+	if _, err := h.client.Kill(ctx, control.Kill{Label: "web"}); err == nil || err.Error() != "label web: no rule has it" {
+		t.Errorf("kill by a label that no rule has: %v", err)
 	}
-	rs, _, err := pfconf.Loader{}.Parse("pf.conf", "set no-sync mark 0x10000/0x10000\ntable <own> { 10/8 !10.0.0.1 }\npass proto udp from <own> to any keep state (no-sync)\n")
+	rs, _, err := pfconf.Loader{}.Parse("pf.conf", "pass label all\npass inet from 10.0.0.6 to any label web\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.client.SetRuleset(ctx, rs); err != nil {
+		t.Error(err)
+	}
+	if killed, err := h.client.Kill(ctx, control.Kill{Label: "web"}); err != nil || killed.States != 1 {
+		t.Errorf("%+v %v, want one killed", killed, err)
+	}
+	if flushed, err := h.client.Flush(ctx); err != nil || flushed.States != 8 {
+		t.Errorf("%+v %v, want eight flushed", flushed, err)
+	}
+	rs, _, err = pfconf.Loader{}.Parse("pf.conf", "set no-sync mark 0x10000/0x10000\ntable <own> { 10/8 !10.0.0.1 }\npass proto udp from <own> to any keep state (no-sync)\n")
 	if err != nil {
 		t.Fatal(err)
 	}

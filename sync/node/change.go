@@ -29,7 +29,8 @@ func (n *Node) Change(c ifconfig.Change) error {
 		return n.changeDestroy()
 	}
 	next := n.settings.with(c)
-	if word, err := n.check(c, next); err != nil {
+	word, err := n.check(c, next)
+	if err != nil {
 		return &control.WordError{Word: word, Err: fmt.Errorf("%s: %w", Name, err)}
 	}
 	if n.device == nil {
@@ -48,10 +49,13 @@ func (n *Node) Change(c ifconfig.Change) error {
 		n.log.Info("pfsync0 configured", "up", next.engine.Up, "syncdev", next.link.Syncdev, "syncpeer", next.link.Peer(),
 			"maxupd", next.engine.MaxUpd, "defer", next.engine.Defer, "mtu", next.engine.MTU, "key", next.keyState(false))
 	}
-	if c.Bulk {
-		return n.engine.RequestBulk() // nothing new when the link has just been set: that asks by itself
+	if c.Push {
+		err = n.engine.PushBulk()
 	}
-	return nil
+	if c.Bulk {
+		err = errors.Join(err, n.engine.RequestBulk()) // nothing new when the link has just been set: that asks by itself
+	}
+	return err
 }
 
 func (n *Node) changeDestroy() error {
@@ -101,9 +105,16 @@ func (n *Node) check(c ifconfig.Change, next settings) (word string, err error) 
 	if c.MTU != nil && mtu > 0 && *c.MTU > mtu {
 		return "mtu", fmt.Errorf("SIOCSIFMTU: mtu %d: larger than that of syncdev %s, %d", *c.MTU, next.link.Syncdev, mtu)
 	}
-	if c.Bulk {
-		if err := n.checkBulk(next); err != nil {
-			return "bulk", fmt.Errorf("bulk: %w", err)
+	for _, order := range []struct {
+		word  string
+		given bool
+		later string // what happens by itself once there is somebody
+	}{{"bulk", c.Bulk, " (once it is, the peers are asked)"}, {"push", c.Push, " (once it is, Linux peers ask by themselves)"}} {
+		if !order.given {
+			continue
+		}
+		if err := n.checkReach(next, order.later); err != nil {
+			return order.word, fmt.Errorf("%s: %w", order.word, err)
 		}
 	}
 	if word = "syncdev"; c.Syncpeer != nil {
@@ -112,8 +123,8 @@ func (n *Node) check(c ifconfig.Change, next settings) (word string, err error) 
 	return word, next.link.Check()
 }
 
-// checkBulk refuses a request that would reach nobody, with what to do about it.
-func (n *Node) checkBulk(next settings) error {
+// checkReach refuses what would reach nobody, with what to do about it.
+func (n *Node) checkReach(next settings, later string) error {
 	switch {
 	case !next.engine.Up:
 		return errors.New("the interface is down (ifconfig pfsync0 up)")
@@ -124,7 +135,7 @@ func (n *Node) checkBulk(next settings) error {
 	}
 	status, err := n.engine.Status()
 	if err == nil && !status.Link.Up {
-		err = fmt.Errorf("syncdev %s is not usable: %s (once it is, the peers are asked)", next.link.Syncdev, next.describe(status))
+		err = fmt.Errorf("syncdev %s is not usable: %s%s", next.link.Syncdev, next.describe(status), later)
 	}
 	return err
 }

@@ -168,6 +168,7 @@ func TestBulkNeedsSomebodyToAsk(t *testing.T) {
 		{"syncdev sis2 bulk", "pfsync0: bulk: the interface is down (ifconfig pfsync0 up)"},
 		{"up syncdev sis2 bulk", ""},
 		{"down bulk", "pfsync0: bulk: the interface is down (ifconfig pfsync0 up)"},
+		{"down push", "pfsync0: push: the interface is down (ifconfig pfsync0 up)"},
 	} {
 		err := r.ifconfig(c.words)
 		if (err == nil) != (c.want == "") || err != nil && err.Error() != c.want {
@@ -179,8 +180,41 @@ func TestBulkNeedsSomebodyToAsk(t *testing.T) {
 	if err == nil || !strings.HasPrefix(err.Error(), "pfsync0: bulk: syncdev sis2 is not usable: ") {
 		t.Errorf("bulk over a syncdev that is not there: %v", err)
 	}
+	err = r.ifconfig("push")
+	if err == nil || !strings.HasPrefix(err.Error(), "pfsync0: push: syncdev sis2 is not usable: ") ||
+		!strings.HasSuffix(err.Error(), " (once it is, Linux peers ask by themselves)") {
+		t.Errorf("push over a syncdev that is not there: %v", err)
+	}
 	if got := r.pfsync0(); got.Flags&ifconfig.FlagUp == 0 || got.PFSync.Syncdev != "sis2" {
 		t.Errorf("refusals left %+v %+v", got, got.PFSync)
+	}
+}
+
+func TestPushTellsThePeers(t *testing.T) {
+	r := start(t)
+	pushed := func() uint64 {
+		all, err := r.Counters()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range all {
+			if c.Name == "bulkserved" {
+				return c.Value
+			}
+		}
+		t.Fatal("no counter bulkserved")
+		return 0
+	}
+	for _, c := range []struct {
+		words string
+		want  uint64
+	}{{"syncdev sis2 up", 0}, {"down", 0}, {"up push", 1}} {
+		if err := r.ifconfig(c.words); err != nil {
+			t.Fatal(err)
+		}
+		if got := pushed(); got != c.want {
+			t.Errorf("%s: %d bulk updates begun, want %d", c.words, got, c.want)
+		}
 	}
 }
 

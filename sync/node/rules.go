@@ -121,7 +121,14 @@ func (n *Node) Kill(k control.Kill) (control.Killed, error) {
 	if err := k.Validate(); err != nil {
 		return control.Killed{}, err
 	}
-	killed, err := n.engine.Kill(k.Matches)
+	n.mu.Lock()
+	rules := n.rules.Ruleset // enabled or not: that says what is shared
+	n.mu.Unlock()
+	match, err := k.Matcher(&rules)
+	if err != nil {
+		return control.Killed{}, err
+	}
+	killed, err := n.engine.Kill(match)
 	if err == nil {
 		n.log.Info("states killed by an operator", "states", killed)
 	}

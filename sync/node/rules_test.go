@@ -89,6 +89,29 @@ func TestRulesKeepStatesPrivate(t *testing.T) {
 	}
 }
 
+func TestKillByLabel(t *testing.T) {
+	r := start(t)
+	for i := range 10 {
+		if err := r.table.Create(connection(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	states(t, r.Node, 10)
+	if err := r.SetRuleset(parse(t, "pass inet proto tcp from 10.0.0.0/29 to any label web\npass inet from 10.0.0.0/31 to any label \"no web\"\n")); err != nil {
+		t.Fatal(err)
+	}
+	if killed, err := r.Kill(control.Kill{Label: "www"}); err == nil || err.Error() != "label www: no rule has it" {
+		t.Errorf("a label that no rule has: %+v %v", killed, err)
+	}
+	if killed, err := r.Kill(control.Kill{Label: "web", Src: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/32")}}); err != nil || killed.States != 1 {
+		t.Errorf("%+v %v, want 1 killed", killed, err)
+	}
+	if killed, err := r.Kill(control.Kill{Label: "web"}); err != nil || killed.States != 5 {
+		t.Errorf("%+v %v, want 5 killed", killed, err)
+	}
+	labtest.Eventually(t, "4 entries", func() bool { return r.table.Len() == 4 })
+}
+
 func TestKillAndFlush(t *testing.T) {
 	r := start(t)
 	for i := range 10 {

@@ -57,6 +57,7 @@ func TestRefusalsNameTheWord(t *testing.T) {
 		"up syncdev em9":         "syncdev",
 		"syncdev small mtu 1000": "mtu",
 		"up bulk":                "bulk",
+		"up push":                "push",
 		"key /etc/pfsync.key up": "key",
 	} {
 		err := r.ifconfig(words)

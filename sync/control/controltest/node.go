@@ -78,6 +78,8 @@ func (n *Node) Change(c ifconfig.Change) error {
 		return fmt.Errorf("pfsync0: %w", ifconfig.ErrNoInterface)
 	case c.Bulk && c.Up == nil && (n.pfsync0 == nil || n.pfsync0.Flags&ifconfig.FlagUp == 0):
 		return errors.New("pfsync0: bulk: the interface is down (ifconfig pfsync0 up)")
+	case c.Push && c.Up == nil && (n.pfsync0 == nil || n.pfsync0.Flags&ifconfig.FlagUp == 0):
+		return errors.New("pfsync0: push: the interface is down (ifconfig pfsync0 up)")
 	case c.Destroy:
 		n.pfsync0 = nil
 		return nil

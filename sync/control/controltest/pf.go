@@ -43,8 +43,12 @@ func (n *Node) States(next, most int, yield func(*pfstate.State)) (after int, er
 func (n *Node) Kill(k control.Kill) (control.Killed, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	match, err := k.Matcher(&n.ruleset)
+	if err != nil {
+		return control.Killed{}, err
+	}
 	before := len(n.states)
-	n.states = slices.DeleteFunc(slices.Clone(n.states), func(s pfstate.State) bool { return k.Matches(&s) })
+	n.states = slices.DeleteFunc(slices.Clone(n.states), func(s pfstate.State) bool { return match(&s) })
 	return control.Killed{States: before - len(n.states)}, nil
 }
 
