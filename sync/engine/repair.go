@@ -26,7 +26,7 @@ const (
 	repairPause  = 250 * time.Millisecond // before the next, doubled while it does not help
 	repairPauses = 30 * time.Second
 	repairAnyway = 30 * time.Second // though a bulk update is coming in
-	listsAtOnce  = 1 << 14 // states in the lists asked for at once
+	listsAtOnce  = 1 << 14          // states in the lists asked for at once
 	scanPause    = 100 * time.Millisecond
 )
 
