@@ -83,6 +83,8 @@ func (e *Engine) tendLease(i slot) bool {
 	}
 	lease := e.leaseOf(r)
 	switch {
+	case lease == 0 && r.leased && e.mayReturn(r):
+		return true
 	case lease == 0 && r.leased && !r.carrier:
 		e.counters.add(leasesEnded)
 		e.endLease(i)
@@ -94,6 +96,15 @@ func (e *Engine) tendLease(i slot) bool {
 		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, i)
 	}
 	return true
+}
+
+// returnTime is how long a peer that has restarted has for naming its states again.
+const returnTime = 10 * time.Second
+
+// mayReturn tells that the owner of r has restarted a moment ago.
+func (e *Engine) mayReturn(r *record) bool {
+	p := e.peers.list[r.word.by]
+	return r.word.by >= firstPeer && p != nil && !p.dead && p.life != r.word.life && e.now-p.first < returnTime
 }
 
 // endLease puts a copy whose owner is gone on what was announced for it, as of
