@@ -73,7 +73,7 @@ func (e *Engine) answerTurn() (more bool) {
 	}
 	if a.digests && e.now-a.told >= scanPause {
 		a.digests, a.told = false, e.now
-		e.tellDigests()
+		e.tellSums(wire.AttrDigests, &e.own.buckets)
 	}
 	for n := 0; len(a.ids) > 0 && n < answersATurn; n++ {
 		if e.requests.served++; e.requests.served > servedMax {
@@ -104,14 +104,12 @@ func (a *answering) waiting() bool {
 	return a.digests || a.listing || len(a.ids) > 0 || len(a.out) > 0
 }
 
-// sumsEach is how many digests fit into a packet.
-func (e *Engine) sumsEach() int { return max(1, (e.bareRoom()-wire.DigestsLen)/wire.SumLen) }
-
-func (e *Engine) tellDigests() {
-	each := e.sumsEach()
+// tellSums tells the sums of all buckets, as an attribute of that type.
+func (e *Engine) tellSums(typ wire.AttrType, sums *[wire.Buckets]uint64) {
+	each := max(1, (e.bareRoom()-wire.DigestsLen)/wire.SumLen)
 	for first := 0; first < wire.Buckets; first += each {
-		sums := e.own.buckets[first:min(first+each, wire.Buckets)]
-		e.bare(func(w *wire.TrailerWriter) { w.Digests(wire.AttrDigests, first, sums) })
+		part := sums[first:min(first+each, wire.Buckets)]
+		e.bare(func(w *wire.TrailerWriter) { w.Digests(typ, first, part) })
 	}
 }
 

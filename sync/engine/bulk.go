@@ -188,12 +188,10 @@ func (e *Engine) bulkGiveUp() {
 // logGivenUp says why nobody answered, as far as that can be known: once, though
 // the request is repeated.
 func (e *Engine) logGivenUp() {
-	for _, p := range e.peers.list {
-		if p != nil && p.versioned == "" && p.heard > e.bulk.since {
-			e.log.Warn("bulk update given up: a peer is heard but does not answer; does its firewall let protocol 240 from here in, and its syncpeer name us?",
-				"peer", p.addr, "tries", e.bulk.tries)
-			return
-		}
+	if p := e.peers.heardSince(e.bulk.since); p != nil {
+		e.log.Warn("bulk update given up: a peer is heard but does not answer; does its firewall let protocol 240 from here in, and its syncpeer name us?",
+			"peer", p.addr, "tries", e.bulk.tries)
+		return
 	}
 	e.log.Warn("bulk update given up: no peer is heard; it is asked for again when one is", "tries", e.bulk.tries)
 }
@@ -266,10 +264,7 @@ func (e *Engine) retryBulk() {
 	if b.state != bulkIdle || b.ok || !e.running() || e.now-b.since < bulkRetryAfter {
 		return
 	}
-	for _, p := range e.peers.list {
-		if p != nil && p.versioned == "" && p.heard > b.since {
-			e.bulkEvent(bulkAgain)
-			return
-		}
+	if e.peers.heardSince(b.since) != nil {
+		e.bulkEvent(bulkAgain)
 	}
 }

@@ -107,32 +107,31 @@ func (e *Engine) inherit(i slot, seq uint64) {
 func (r *record) claims() bool { return r.carrier || r.word.ours() }
 
 // told notes that the packet being read says of the state in i what said stands
-// for, and that its sender answers for it. It reports false when our own word,
-// which the sender had not heard, holds against it: that of the lesser creatorid.
-func (e *Engine) told(i slot, said uint64) bool {
+// for, and that its sender answers for it; unless our own word, which the sender
+// had not heard, holds against it: that of the lesser creatorid.
+func (e *Engine) told(i slot, said uint64) {
 	p, r := e.speaking, e.states.at(i)
 	if !p.linux {
 		e.attribute(i, word{said: said, by: p.self, life: p.life}, 0)
-		return true
+		return
 	}
 	heir := e.packetFlags&wire.FlagHeir != 0
 	switch {
 	case r.word.ours() && heir && !r.word.heir:
 		// We are not gone, and it will hear so.
 		e.counters.add(crossedClaims)
-		return false
+		return
 	case r.word.ours() && r.word.heir == heir && e.crossed(r) && e.cfg.Creator < p.creator:
 		e.counters.add(crossedClaims)
-		return false
+		return
 	case heir && r.carrier:
 		// Nor are we: said again, it is ours.
 		e.attribute(i, word{said: said, by: p.self, life: p.life}, e.packetSeq)
 		e.updateEvent(i)
-		return false
+		return
 	}
 	e.attribute(i, word{said: said, by: p.self, life: p.life}, e.packetSeq)
 	r.carrier, r.doomed = false, false
-	return true
 }
 
 // crossed tells that the sender of the packet being read had not heard our word on r.

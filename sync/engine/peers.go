@@ -11,7 +11,7 @@ import (
 
 const (
 	peersMax     = 64
-	peerForgets  = 10 * time.Minute
+	bsdForgets   = 10 * time.Minute
 	linuxForgets = 24 * time.Hour  // a dead one is to be seen by those who watch
 	peerStale    = 3 * time.Second // a Linux peer says something each second
 	peerDead     = 6 * time.Second
@@ -249,12 +249,12 @@ func (e *Engine) watchPeers() {
 	e.sentAt = append(e.sentAt, e.seq)
 	e.peers.each(func(p *peer) {
 		age := e.now - p.heard
-		stale, dead := peerStale, peerDead
+		stale, dead, forgotten := peerStale, peerDead, linuxForgets
 		if !p.linux {
-			stale, dead = bsdStale, peerForgets
+			stale, dead, forgotten = bsdStale, bsdForgets, bsdForgets
 		}
 		switch {
-		case age > dead && age > peerForgets && !p.linux, age > linuxForgets:
+		case age > forgotten:
 			e.leave(p)
 			return
 		case age > dead && !p.dead:
@@ -327,6 +327,16 @@ func (e *Engine) stranger(addr netip.Addr, payload []byte, err error) {
 	}
 	p.versioned = version
 	e.log.Warn("a peer's packets are not understood; it may speak another version of pfsync", "peer", addr, "err", err)
+}
+
+// heardSince is a peer whose packets are understood and that was heard since then, nil if none was.
+func (ps *peers) heardSince(then time.Duration) *peer {
+	for _, p := range ps.list {
+		if p != nil && p.versioned == "" && p.heard > then {
+			return p
+		}
+	}
+	return nil
 }
 
 // bsdHere tells that somebody is heard who sends no trailers.

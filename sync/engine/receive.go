@@ -286,7 +286,7 @@ func (e *Engine) receiveUpdReq(s wire.Section) {
 	e.eachID(s, func(id pfstate.ID, i slot) {
 		switch {
 		case id.IsZero():
-			e.bulkWanted()
+			e.serveBulk(e.speaking)
 		case i == 0:
 			e.counters.add(badState)
 		case e.states.at(i).flags&pfstate.FlagNoSync == 0:

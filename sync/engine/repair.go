@@ -39,7 +39,6 @@ type repair struct {
 	tries   int
 	pause   time.Duration
 	notTill time.Duration
-	logged  time.Duration
 
 	sums    [wire.Buckets / 64]uint64 // buckets whose digest came
 	buckets []uint16                  // those that differ and are not listed yet
@@ -78,7 +77,7 @@ func (e *Engine) agreed(p *peer) {
 		e.log.Info("in sync with the peer", "peer", p.addr, "states", p.digest.states)
 	}
 	p.insync, p.compared, p.differs = true, true, 0
-	*r = repair{logged: r.logged}
+	*r = repair{}
 }
 
 // repaired says what was found, once.
@@ -106,7 +105,7 @@ func (e *Engine) startRepair(p *peer) {
 		return // what differs is on its way
 	}
 	e.counters.add(drifts)
-	*r = repair{step: repairDigests, since: e.now, pause: r.pause, logged: r.logged}
+	*r = repair{step: repairDigests, since: e.now, pause: r.pause}
 	e.askDigests(p)
 }
 
@@ -124,7 +123,7 @@ func (e *Engine) repairTurn() {
 		switch {
 		case r.step == repairNone:
 		case p.dead:
-			*r = repair{pause: r.pause, logged: r.logged}
+			*r = repair{pause: r.pause}
 		case r.step == repairStates && e.now-r.asked >= repairSettle:
 			e.endRepair(p)
 		case r.step != repairStates && e.now-r.asked >= repairRetry:

@@ -25,7 +25,9 @@ func (e *Engine) arrived(p *peer, seq uint64) bool {
 	case arrivedLate:
 		e.counters.add(recovered)
 	}
-	e.armGaps()
+	if len(p.window.gaps) > 0 || e.gapsDue != 0 {
+		e.armGaps()
+	}
 	if p.window.whole() >= p.acked+ackEvery {
 		e.ackDue = true
 	}

@@ -10,7 +10,7 @@ import (
 // So that they need not send it all, they are told its digests with the request
 // for a bulk update, and say which of them agree with what they know.
 
-// known tells that r may be known to the peers by this id from before the restart.
+// kept tells that r may be known to the peers by this id from before the restart.
 func (r *record) kept(creator uint32) bool {
 	return r.origin == inherited && !r.injected && !r.claimed && r.id.Creator == creator && r.word.said == 0
 }
@@ -35,11 +35,7 @@ func (e *Engine) sendHave() {
 		return
 	}
 	e.bare(e.beacon)
-	each := e.sumsEach()
-	for first := 0; first < wire.Buckets; first += each {
-		part := sums[first:min(first+each, wire.Buckets)]
-		e.bare(func(w *wire.TrailerWriter) { w.Digests(wire.AttrHave, first, part) })
-	}
+	e.tellSums(wire.AttrHave, &sums)
 }
 
 // receiveHave keeps the digests until the request for a bulk update comes.

@@ -13,8 +13,8 @@ const (
 	beaconEvery  = time.Second
 	heardMax     = 3 // peers named in each packet; a beacon names all
 	unprovedMax  = 8
-	trailerSpace = wire.TrailerLen + wire.AttrLen + wire.HeardLen + // in each packet, one peer
-		wire.AttrLen + wire.HelloLen + wire.AttrLen + wire.DigestLen + wire.AttrLen + wire.OldestLen // and what a beacon has
+	beaconSpace  = 3*wire.AttrLen + wire.HelloLen + wire.DigestLen + wire.OldestLen
+	trailerSpace = wire.TrailerLen + wire.AttrLen + wire.HeardLen + beaconSpace // with one peer heard
 )
 
 // newEpoch names a start of the engine.
@@ -82,8 +82,7 @@ func (e *Engine) trailers(payloads [][]byte, flags []wire.TrailerFlags) {
 	room := e.maxDatagram() - e.keys.Overhead()
 	for i, p := range payloads {
 		w := e.begin(p, flags[i], min(heardMax, (room-len(p)-wire.TrailerLen-wire.AttrLen)/wire.HeardLen))
-		const size = wire.AttrLen + wire.HelloLen + wire.AttrLen + wire.DigestLen + wire.AttrLen + wire.OldestLen
-		if i == len(payloads)-1 && !e.queued() && w.Len()+size <= room && e.now-e.beaconed >= beaconEvery/4 {
+		if i == len(payloads)-1 && !e.queued() && w.Len()+beaconSpace <= room && e.now-e.beaconed >= beaconEvery/4 {
 			e.beacon(&w)
 		}
 		payloads[i] = e.finish(&w)

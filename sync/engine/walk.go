@@ -18,11 +18,6 @@ type walk struct {
 
 func (e *Engine) walking() bool { return e.serving.active && e.running() && e.dump.complete }
 
-// bulkWanted takes a request for the whole table.
-func (e *Engine) bulkWanted() {
-	e.serveBulk(e.speaking)
-}
-
 // serveBulk tells the peers of all states. p is the peer that asked, nil: none did.
 func (e *Engine) serveBulk(p *peer) {
 	w := &e.serving
