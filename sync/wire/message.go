@@ -18,6 +18,24 @@ type Message struct {
 	TDB    TDB // ActTDB, ActOldTDB
 }
 
+// StateID is the id of the state that the message is about, or its creator alone
+// where it is about all of a creator's.
+func (x *Message) StateID() pfstate.ID {
+	switch {
+	case x.Action.HasState():
+		return x.State.ID
+	case x.Action == ActUpdC:
+		return x.UpdC.ID
+	case x.Action.HasID():
+		return x.ID
+	case x.Action == ActClr:
+		return pfstate.ID{Creator: x.Clr.Creator}
+	case x.Action == ActBus:
+		return pfstate.ID{Creator: x.Bus.Creator}
+	}
+	return pfstate.ID{}
+}
+
 // Parse reads one message of any known action into x. Errors: ErrAction,
 // ErrShort, ErrValue. With ErrValue the rest of the message has been read all the same.
 func (d Dialect) Parse(a Action, m []byte, x *Message) error {

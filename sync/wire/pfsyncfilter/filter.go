@@ -31,29 +31,12 @@ type match func(v *view) bool
 func (f *Filter) Match(peer netip.Addr, m *wire.Message) bool {
 	v := view{peer: peer.Unmap(), message: m}
 	if m != nil {
-		v.id = idOf(m)
+		v.id = m.StateID()
 		if f.flows {
 			v.flow = f.known.of(v.id, m)
 		}
 	}
 	return f.match(&v)
-}
-
-// idOf is the id of the state that a message is about, or its creator alone.
-func idOf(m *wire.Message) pfstate.ID {
-	switch {
-	case m.Action.HasState():
-		return m.State.ID
-	case m.Action == wire.ActUpdC:
-		return m.UpdC.ID
-	case m.Action.HasID():
-		return m.ID
-	case m.Action == wire.ActClr:
-		return pfstate.ID{Creator: m.Clr.Creator}
-	case m.Action == wire.ActBus:
-		return pfstate.ID{Creator: m.Bus.Creator}
-	}
-	return pfstate.ID{}
 }
 
 // end is one end of a state, before and after translation.

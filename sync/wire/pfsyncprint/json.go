@@ -114,7 +114,7 @@ type jsonUpdC struct {
 
 func (o *object) message(x *wire.Message, bad error) {
 	action := pfsyncfilter.ActionName(x.Action)
-	id := jsonIDOf(action, idOf(x))
+	id := jsonIDOf(action, x.StateID())
 	switch {
 	case bad != nil:
 		o.add(jsonBad{id, bad.Error()})

@@ -88,19 +88,8 @@ func (t *text) message(x *wire.Message, bad error) {
 
 // idText is the id of a message's state.
 func idText(x *wire.Message) string {
-	id := idOf(x)
+	id := x.StateID()
 	return fmt.Sprintf("id: %016x creatorid: %08x", id.State, id.Creator)
-}
-
-// idOf is the id of a message with a state or an id.
-func idOf(x *wire.Message) pfstate.ID {
-	switch {
-	case x.Action.HasState():
-		return x.State.ID
-	case x.Action == wire.ActUpdC:
-		return x.UpdC.ID
-	}
-	return x.ID
 }
 
 func (t *text) state(x *wire.Message) {
