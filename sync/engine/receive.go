@@ -90,9 +90,15 @@ func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, rest []byte, verd
 	e.came(sender)
 	sender.keyed = sender.keyed || verdict == auth.Current
 	e.speaking, e.packetSeq, e.packetFlags, e.late = sender, t.Seq, t.Flags, t.Seq != sender.window.high
-	e.preamble(sender, t)
+	bad := e.preamble(sender, t)
 	e.sections(rest)
-	e.postscript(sender, t)
+	if err := e.postscript(sender, t); bad == nil {
+		bad = err
+	}
+	if bad != nil { // once, though the trailer is read twice
+		e.counters.add(badTrailer)
+		e.log.Debug("trailer refused in part", "peer", e.from, "err", bad)
+	}
 	if sender.busEnd && len(sender.window.gaps) == 0 {
 		sender.busEnd = false
 		e.bulkEvent(bulkEnd)

@@ -139,25 +139,24 @@ func (e *Engine) maxDatagram() int {
 	return mtu - ipHeaderLen
 }
 
-// attributes calls handle with each attribute of t; a malformed rest is counted.
-func (e *Engine) attributes(t *wire.Trailer, handle func(wire.AttrType, []byte) error) {
+// attributes calls handle with each attribute of t, until one is malformed.
+func attributes(t *wire.Trailer, handle func(wire.AttrType, []byte) error) error {
 	for rest := t.Attrs; len(rest) > 0; {
 		typ, body, next, err := wire.NextAttr(rest)
 		if err == nil {
 			err = handle(typ, body)
 		}
 		if err != nil {
-			e.counters.add(badTrailer)
-			e.log.Debug("trailer refused from here on", "peer", e.from, "err", err)
-			return
+			return err
 		}
 		rest = next
 	}
+	return nil
 }
 
 // preamble handles what must be known before the messages of the packet are read.
-func (e *Engine) preamble(p *peer, t *wire.Trailer) {
-	e.attributes(t, func(typ wire.AttrType, body []byte) error {
+func (e *Engine) preamble(p *peer, t *wire.Trailer) error {
+	return attributes(t, func(typ wire.AttrType, body []byte) error {
 		switch typ {
 		case wire.AttrHello:
 			h, err := wire.ParseHello(body)
@@ -198,7 +197,7 @@ func (e *Engine) heardBy(p *peer, body []byte) {
 // hearsUs looks for our epoch in the trailer of a packet that may be an old one,
 // sent again by somebody who recorded it.
 func (e *Engine) hearsUs(t *wire.Trailer) (yes bool) {
-	e.attributes(t, func(typ wire.AttrType, body []byte) error {
+	_ = attributes(t, func(typ wire.AttrType, body []byte) error {
 		if typ == wire.AttrHeard {
 			for i := range len(body) / wire.HeardLen {
 				yes = yes || wire.HeardAt(body, i).Epoch == e.epoch
@@ -234,8 +233,8 @@ func (e *Engine) prove(p *link.Packet, t *wire.Trailer) bool {
 
 // postscript handles what is said of, and asked about, the state of things after
 // the messages of the packet.
-func (e *Engine) postscript(p *peer, t *wire.Trailer) {
-	e.attributes(t, func(typ wire.AttrType, body []byte) error {
+func (e *Engine) postscript(p *peer, t *wire.Trailer) error {
+	return attributes(t, func(typ wire.AttrType, body []byte) error {
 		switch typ {
 		case wire.AttrDigest:
 			d, err := wire.ParseDigest(body)
