@@ -230,3 +230,26 @@ func TestPendingMessagesLeaveAtTheEnd(t *testing.T) {
 		}
 	})
 }
+
+// A peer that ended its bulk update, a part of it still missing, and restarts has not
+// ended the one that comes after.
+func TestRestartBeforeABulkUpdateIsWhole(t *testing.T) {
+	asking(t, nil, func(r *rig) {
+		time.Sleep(100 * time.Millisecond) // the engine's own clock is never 0
+		p := r.linux(theirAddr, them, theirEpoch)
+		bus := func(status wire.BusStatus) messagesOf {
+			return func(w *wire.Writer) { w.Bus(wire.Bus{Creator: them, Status: status}) }
+		}
+		p.send(0, bus(wire.BusStart), nil)
+		p.next(0, nil, nil) // lost
+		p.send(0, bus(wire.BusEnd), nil)
+		if got := r.status().Bulk; got != "bulk" {
+			t.Fatalf("bulk update is %q, want it to wait for what is missing", got)
+		}
+		again := r.linux(theirAddr, them, theirEpoch+1)
+		again.beacon()
+		if got := r.status().Bulk; got == "done" {
+			t.Error("bulk update is done by the end of one that was never whole")
+		}
+	})
+}

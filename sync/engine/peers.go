@@ -224,13 +224,12 @@ func (e *Engine) restarted(p *peer, epoch uint64) {
 	e.counters.add(peerRestarts)
 	e.log.Info("peer has restarted", "peer", p.addr, "states", p.digest.states)
 	e.past.add(p.epoch, ^uint64(0))
-	p.epoch, p.life = epoch, p.life+1
-	p.window, p.oldest, p.heardUs, p.hears, p.provedUs = window{}, 0, 0, nil, false
-	p.digest, p.took, p.imported = digest{}, nil, 0
 	clear(p.refused)
-	p.repair, p.have = repair{}, nil
-	p.insync, p.compared, p.differs = false, false, 0
-	p.first = e.now
+	*p = peer{ // what is the firewall's, not that life's
+		self: p.self, addr: p.addr, creator: p.creator, linux: true, life: p.life + 1, epoch: epoch,
+		first: e.now, heard: p.heard, packets: p.packets, dead: p.dead, quiet: p.quiet, refused: p.refused,
+		tokens: p.tokens, refilled: p.refilled, deaf: p.deaf, impostor: p.impostor, keyed: p.keyed,
+	}
 }
 
 // came notes a valid packet of p.
