@@ -78,6 +78,7 @@ type Engine struct {
 	bulk       bulk
 	serving    walk // our answer to a bulk request
 	sweep      sweep
+	probes     uint32 // ordered so far
 	unfit      unfit
 	peers      peers
 	from       netip.Addr    // sender of the packet being handled
