@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/rival"
+)
+
+// baseline is whom the others are compared with unless another is asked for.
+const baseline = "conntrackd/ftfw"
+
+// machineItself is the contestant of scenarios that measure the kernel alone.
+const machineItself = "kernel"
+
+// contestant is a daemon that keeps two firewalls in sync.
+type contestant struct {
+	name string
+	// start returns when the daemon follows its kernel's table.
+	start func(ctx context.Context, f *lab.Firewall) error
+	// join asks the peer for what it has, and returns when that is asked.
+	join func(ctx context.Context, f *lab.Firewall) error
+	// profiled daemons answer at /debug/ of their control socket.
+	profiled bool
+}
+
+// contestants finds them by their names. Pprof is whether pfsyncd can be looked into.
+func contestants(names []string, pprof bool) (list []contestant, err error) {
+	for _, name := range names {
+		daemon, mode, _ := strings.Cut(name, "/")
+		switch {
+		case daemon == "conntrackd":
+			m, err := rival.Mode(mode)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, contestant{
+				name: name, start: m.Start,
+				join: func(ctx context.Context, f *lab.Firewall) error { return m.Ask(ctx, f, "-n") },
+			})
+		case name == "pfsyncd":
+			list = append(list, contestant{name: name, start: startPfsyncd(pprof), join: up, profiled: pprof})
+		default:
+			return nil, fmt.Errorf("contestant %s: unknown, choose pfsyncd or conntrackd/MODE", name)
+		}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("no contestants in %q", names)
+	}
+	return list, nil
+}
+
+func startPfsyncd(pprof bool) func(context.Context, *lab.Firewall) error {
+	return func(ctx context.Context, f *lab.Firewall) error {
+		var args []string
+		if pprof {
+			args = append(args, "--pprof")
+		}
+		if err := f.StartDaemon(args...); err != nil {
+			return err
+		}
+		return f.WaitReady(ctx)
+	}
+}
+
+// up has pfsyncd ask its peers for their states by itself.
+func up(ctx context.Context, f *lab.Firewall) error {
+	_, err := f.Ifconfig(ctx, "pfsync0", "up", "syncdev", lab.Sync)
+	return err
+}
+
+// fresh removes what a firewall's earlier daemons have kept.
+func fresh(f *lab.Firewall) error {
+	if err := os.RemoveAll(f.StateDir()); err != nil {
+		return err
+	}
+	return os.MkdirAll(f.StateDir(), 0o700)
+}
