@@ -45,20 +45,8 @@ func newArena(ctx context.Context, c config) (a *arena, err error) {
 	if a.lab, err = lab.New(ctx, lab.Config{Prefix: namePrefix, Bin: c.bin}); err != nil {
 		return a, err
 	}
-	// Behind the lab, whose rules load the module that has some of them.
-	for name, least := range raised {
-		old, err := os.ReadFile("/proc/sys/" + name)
-		if err != nil {
-			return a, err
-		}
-		text := strings.TrimSpace(string(old))
-		if n, _ := strconv.Atoi(text); n >= least {
-			continue
-		}
-		if err := os.WriteFile("/proc/sys/"+name, []byte(strconv.Itoa(least)), 0o644); err != nil {
-			return a, err
-		}
-		a.restore[name] = text
+	if err := a.raise(); err != nil {
+		return a, err
 	}
 	for _, f := range []*lab.Firewall{a.lab.A, a.lab.B} {
 		err := errors.Join(
@@ -81,6 +69,29 @@ func newArena(ctx context.Context, c config) (a *arena, err error) {
 	}
 	a.packets, err = rush.NewPackets(ctx, a.lab, a.lab.A)
 	return a, err
+}
+
+// raise raises what is lower. It is for behind the lab, whose rules load the module that
+// has some of the limits.
+func (a *arena) raise() error {
+	if a.asFound {
+		return nil
+	}
+	for name, least := range raised {
+		old, err := os.ReadFile("/proc/sys/" + name)
+		if err != nil {
+			return err
+		}
+		text := strings.TrimSpace(string(old))
+		if n, err := strconv.Atoi(text); err != nil || n >= least {
+			continue
+		}
+		if err := os.WriteFile("/proc/sys/"+name, []byte(strconv.Itoa(least)), 0o644); err != nil {
+			return err
+		}
+		a.restore[name] = text
+	}
+	return nil
 }
 
 func (a *arena) close() error {
@@ -122,7 +133,7 @@ func (a *arena) try(ctx context.Context, s scenario, k contestant, t *trial) err
 	t.Seconds = time.Since(start).Seconds()
 	strange := busy() - before - (processor(os.Getpid()) - own) - p.spent()
 	if share := strange / t.Seconds; share > foreign {
-		t.doubt("other programs kept %.1f processors busy meanwhile", share)
+		t.doubt("other programs, or the hypervisor, kept %.1f processors busy meanwhile", share)
 	}
 	if err != nil {
 		t.Error = err.Error()

@@ -53,6 +53,16 @@ func contestants(names []string, pprof bool) (list []contestant, err error) {
 	return list, nil
 }
 
+// programs are what the contestants need beside pfsyncd's own.
+func programs(all []contestant) (list []string) {
+	for _, k := range all {
+		if daemon, _, _ := strings.Cut(k.name, "/"); daemon != "pfsyncd" {
+			list = append(list, daemon)
+		}
+	}
+	return list
+}
+
 func startPfsyncd(pprof bool) func(context.Context, *lab.Firewall) error {
 	return func(ctx context.Context, f *lab.Firewall) error {
 		var args []string

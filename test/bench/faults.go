@@ -23,7 +23,7 @@ const lossy = `table inet lossy {
 // loss: lives, while packets vanish on the sync link, both ways.
 func loss(rate int, length time.Duration, reps int) scenario {
 	l := rush.Load{Rate: rate, Length: length}
-	return scenario{name: fmt.Sprintf("2%% loss, tcp lives %d/s", rate), reps: reps, cost: length + 22*time.Second,
+	return scenario{name: fmt.Sprintf("2%% loss at %d/s", rate), reps: reps, cost: length + 22*time.Second,
 		run: func(ctx context.Context, p *pair) error {
 			file := filepath.Join(p.lab.Dir, "lossy.nft")
 			if err := os.WriteFile(file, []byte(lossy), 0o600); err != nil {
@@ -48,7 +48,7 @@ func loss(rate int, length time.Duration, reps int) scenario {
 // cut: lives for five seconds, of which the sync link is down for two.
 func cut(rate, reps int) scenario {
 	l := rush.Load{Rate: rate, Length: 5 * time.Second}
-	return scenario{name: fmt.Sprintf("link down 2 s, tcp lives %d/s", rate), reps: reps, cost: 27 * time.Second,
+	return scenario{name: fmt.Sprintf("link down 2 s at %d/s", rate), reps: reps, cost: 27 * time.Second,
 		run: func(ctx context.Context, p *pair) error {
 			return p.steady(ctx, l, func(ctx context.Context, l rush.Load) (rush.Made, error) {
 				failed := make(chan error, 1)
@@ -81,7 +81,7 @@ func (p *pair) unplugged(ctx context.Context) error {
 
 // rejoins: B's daemon is away while half of A's states end and as many begin.
 func rejoins(n, reps int) scenario {
-	return scenario{name: fmt.Sprintf("backup rejoins, %dk states", n/1000), reps: reps, cost: 40 * time.Second,
+	return scenario{name: fmt.Sprintf("rejoin with %dk states", n/1000), reps: reps, cost: 40 * time.Second,
 		run: func(ctx context.Context, p *pair) error {
 			if err := p.both(ctx); err != nil {
 				return err

@@ -33,6 +33,7 @@ type config struct {
 	limit    time.Duration
 	json     string
 	profiles string // folder for profiles; "": none are made
+	asFound  bool   // leave the machine's limits as they are; for tests of few states
 	out      io.Writer
 }
 
@@ -95,7 +96,7 @@ func run(ctx context.Context, c config, scenarios []scenario) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(lab.RequireRoot(), lab.Require("ip", "nft", "conntrack", "conntrackd"), lab.RemoveStale(namePrefix)); err != nil {
+	if err := errors.Join(lab.RequireRoot(), lab.Require(append([]string{"ip", "nft", "conntrack"}, programs(all)...)...), lab.RemoveStale(namePrefix)); err != nil {
 		return err
 	}
 	a, err := newArena(ctx, c)

@@ -154,6 +154,8 @@ func (p *pair) compare() (*rush.Comparison, error) {
 	f := p.trial.Figures
 	f["entries"], f["missing"], f["extra"], f["differing"] = float64(c.Entries), float64(c.Missing), float64(c.Extra), float64(c.Different)
 	f["wrong"] = float64(c.Missing + c.Extra + c.Different)
+	f["differing in more than timeout"] = float64(c.Otherwise)
+	f["wrong but for timeouts"] = float64(c.Missing + c.Extra + c.Otherwise)
 	for field, n := range c.Fields {
 		f["differing in "+field] = float64(n)
 	}

@@ -34,12 +34,12 @@ var shown = []string{
 	"idle cpu ms/s", "idle wire bytes/s", "mend 1000 s", "mend 1000 cpu s", "mend 1000 wire KiB",
 	"pfctl states s", "pfctl states MiB held", "gc p99 ms primary", "gc p99 ms backup", "gc cpu s primary", "gc cpu s backup",
 	"create/s", "create/s with a listener", "create/s each, two writers at once", "dump/s",
-	"entries", "missing", "extra", "differing", "died",
+	"entries", "missing", "extra", "differing", "differing in more than timeout", "died",
 }
 
 // summed are the figures that tell most; the last table has nothing else.
 var summed = []string{
-	"highest rate held", "join s", "cpu s/1k", "wire bytes/conn", "wire packets/conn", "p50 ms", "p99 ms", "pair MiB", "wrong",
+	"highest rate held", "join s", "cpu s/1k", "wire bytes/conn", "wire packets/conn", "p50 ms", "p99 ms", "pair MiB", "wrong", "wrong but for timeouts",
 }
 
 // values are a figure of a contestant in the repetitions of a scenario, and whether some are in doubt.
@@ -138,14 +138,15 @@ func (r *report) printScenario(w io.Writer, scenario string) {
 		}
 	}
 	t.Flush()
+	told := map[string]bool{} // of whom and what there was an example
 	for _, x := range r.Trials {
 		if x.Scenario == scenario {
-			x.printRemarks(w)
+			x.printRemarks(w, told)
 		}
 	}
 }
 
-func (t *trial) printRemarks(w io.Writer) {
+func (t *trial) printRemarks(w io.Writer, told map[string]bool) {
 	who := fmt.Sprintf("  %s, %d: ", t.Contestant, t.Rep)
 	switch {
 	case t.Error != "":
@@ -160,6 +161,10 @@ func (t *trial) printRemarks(w io.Writer) {
 		fmt.Fprintf(w, "%s%s\n", who, n)
 	}
 	for _, what := range slices.Sorted(maps.Keys(t.Examples)) {
+		if told[t.Contestant+what] {
+			continue
+		}
+		told[t.Contestant+what] = true
 		n := int(t.Figures["differing in "+what])
 		if n == 0 {
 			n = int(t.Figures[what])
@@ -218,6 +223,7 @@ var legend = map[string]string{
 	"highest rate held": "highest rate held in full, states/s", "join s": "time to join, s", "cpu s/1k": "CPU, both, s per 1,000 connections",
 	"wire bytes/conn": "wire bytes a connection", "wire packets/conn": "wire packets a connection", "p50 ms": "latency p50, ms", "p99 ms": "latency p99, ms",
 	"pair MiB": "memory of the pair (PSS), MiB", "wrong": "missing + extra + differing",
+	"wrong but for timeouts": "the same, not looking at timeouts",
 }
 
 func (r *report) write(file string) error {

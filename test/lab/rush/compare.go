@@ -11,6 +11,7 @@ import (
 type Comparison struct {
 	Entries                   int // of the active firewall
 	Missing, Extra, Different int
+	Otherwise                 int               // of the different ones: those that differ in more than the time they have left
 	Fields                    map[string]int    // in what they differ
 	Examples                  map[string]string // of each of these, and of what is missing or extra
 	Late                      []time.Duration   // by how much the copies were made later, in order
@@ -79,6 +80,9 @@ func (c *Comparison) judge(f Flow, a, b seen) {
 		return
 	}
 	c.Different++
+	if len(fields) > 1 || fields[0] != timeLeft {
+		c.Otherwise++
+	}
 	for _, field := range fields {
 		c.Fields[field]++
 		if _, ok := c.Examples[field]; !ok {
@@ -93,6 +97,10 @@ func (c *Comparison) example(what string, f Flow, e seen) {
 	}
 }
 
+// timeLeft is the field that a daemon may set otherwise on purpose: pfsyncd gives copies
+// long timeouts, and removes them when their owner says so.
+const timeLeft = "timeout"
+
 func differing(a, b seen) (fields []string) {
 	for _, field := range []struct {
 		name    string
@@ -103,7 +111,7 @@ func differing(a, b seen) (fields []string) {
 		{"TCP state", a.tcp != b.tcp},
 		{"window scale", a.scales != b.scales},
 		{"mark", a.mark != b.mark},
-		{"timeout", max(a.timeout, b.timeout)-min(a.timeout, b.timeout) > tolerance},
+		{timeLeft, max(a.timeout, b.timeout)-min(a.timeout, b.timeout) > tolerance},
 	} {
 		if field.differs {
 			fields = append(fields, field.name)

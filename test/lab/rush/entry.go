@@ -154,3 +154,9 @@ func appendTuple(b []byte, kind uint16, f Flow) []byte {
 	}
 	return nfattr.End(nfattr.End(b, proto), tuple)
 }
+
+// Aged is the entry with so many seconds left to live.
+func (e Entry) Aged(seconds uint32) Entry {
+	e.timeout = seconds
+	return e
+}
