@@ -68,7 +68,8 @@ func (p *pair) joined(ctx context.Context, n int) error {
 	f["join s"] = (asked + took).Seconds()
 	f["cpu primary s"], f["cpu backup s"] = after.primary-before.primary, after.backup
 	f["wire packets/state"], f["wire bytes/state"] = float64(wire.Frames)/float64(n), float64(wire.Bytes)/float64(n)
-	p.memory()
+	f["primary MiB"], f["backup MiB"] = p.memory()
+	f["pair MiB"] = f["primary MiB"] + f["backup MiB"]
 	if err := pause(ctx, grace); err != nil {
 		return err
 	}
@@ -79,18 +80,19 @@ func (p *pair) joined(ctx context.Context, n int) error {
 	return err
 }
 
-// memory notes what both daemons hold.
-func (p *pair) memory() {
+// memory is what the daemons hold, in MiB.
+func (p *pair) memory() (primary, backup float64) {
 	const mebi = 1 << 20
-	f := p.trial.Figures
-	f["primary MiB"], f["backup MiB"] = memory(p.lab.A.Pid())/mebi, memory(p.lab.B.Pid())/mebi
-	f["pair MiB"] = f["primary MiB"] + f["backup MiB"]
+	return memory(p.lab.A.Pid()) / mebi, memory(p.lab.B.Pid()) / mebi
 }
+
+// scalePrefix begins the names of the scenarios whose growth is shown.
+const scalePrefix = "scale "
 
 // large: a join, and then what it costs to hold so many states: doing nothing, mending a
 // thousand that B has lost, showing them.
 func large(n, reps int) scenario {
-	return scenario{name: fmt.Sprintf("scale %dk states", n/1000), reps: reps, cost: patience(n) + 30*time.Second,
+	return scenario{name: fmt.Sprintf(scalePrefix+"%dk states", n/1000), reps: reps, cost: patience(n) + 30*time.Second,
 		run: func(ctx context.Context, p *pair) error {
 			if err := p.joined(ctx, n); err != nil {
 				return err
@@ -124,7 +126,8 @@ func (p *pair) idle(ctx context.Context) error {
 	}
 	p.trial.Figures["idle cpu ms/s"] = 1000 * (after.primary + after.backup - before.primary - before.backup) / length.Seconds()
 	p.trial.Figures["idle wire bytes/s"] = float64(after.wire.Sub(before.wire).Bytes) / length.Seconds()
-	p.memory() // again, when what the join needed can be gone
+	primary, backup := p.memory() // again, when what the join needed can be gone
+	p.trial.Figures["pair MiB at rest"] = primary + backup
 	return nil
 }
 

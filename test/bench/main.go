@@ -112,6 +112,9 @@ func run(ctx context.Context, c config, scenarios []scenario) (err error) {
 	err = r.measure(ctx, c, a, scenarios, all)
 	r.Seconds = time.Since(a.began).Seconds()
 	r.printSummary(c.out)
+	if c.plan == "scale" {
+		r.printGrowth(c.out)
+	}
 	if c.json != "" {
 		err = errors.Join(err, r.write(c.json))
 	}
