@@ -65,11 +65,12 @@ type Engine struct {
 	counters   counters
 	writes     *pfstate.Batch[pfstate.Write] // waiting for the table to take them
 	orders     pfstate.Batches[pfstate.Write]
-	deletes    []gone        // DEL_C to send
-	waiting    time.Duration // when the oldest unsent message was queued; valid while queued
-	push       bool          // send now
-	sendErr    error         // why packets are being lost; nil: they leave
-	sendFailed time.Duration // when one was lost last
+	fences     []chan struct{} // who waits for the orders before theirs, in that order
+	deletes    []gone          // DEL_C to send
+	waiting    time.Duration   // when the oldest unsent message was queued; valid while queued
+	push       bool            // send now
+	sendErr    error           // why packets are being lost; nil: they leave
+	sendFailed time.Duration   // when one was lost last
 	out        packets
 	dump       dump
 	graves     graves

@@ -16,10 +16,6 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
-	changing, err := n.engine.KeyChanging()
-	if err != nil {
-		return nil, err
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.device == nil {
@@ -33,7 +29,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 		PFSync: &ifconfig.PFSync{
 			Syncdev: n.settings.link.Syncdev, Syncpeer: n.settings.link.Syncpeer,
 			MaxUpd: e.MaxUpd, Defer: e.Defer, SyncOK: status.SyncOK, Creator: n.cfg.Identity.Creator,
-			Key: n.settings.keyState(changing), Peers: shownPeers(status.PeerList),
+			Key: n.settings.keyState(status.KeyChanging), Peers: shownPeers(status.PeerList),
 		},
 	}
 	if device.Up {
