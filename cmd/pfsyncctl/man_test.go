@@ -118,6 +118,8 @@ func TestExamplesOfTheManual(t *testing.T) {
 	defer stop()
 	want := []string{ // part of the output
 		"error: sis2: no such interface, though it is the syncdev; ",
+		"ok: pfsync0: is up, its syncdev is sis2\n",
+		"",
 		"digests differ",
 		"hostname.pfsync0: up syncdev sis2\n",
 		"packets received (IPv4)\n",

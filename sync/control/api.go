@@ -20,6 +20,8 @@ type Node interface {
 	Interfaces() ([]ifconfig.Interface, error)
 	// Counters returns every counter, in the order of netstat -s.
 	Counters() ([]pfstate.Counter, error)
+	// Histograms returns how long things took.
+	Histograms() ([]pfstate.Histogram, error)
 	// Peers returns the other firewalls that are or were heard, in the order of their addresses.
 	Peers() ([]ifconfig.Peer, error)
 	// Status returns the daemon's state beyond interfaces.

@@ -152,9 +152,8 @@ func (e *Engine) forget(i slot, by *peer) {
 
 // applied acknowledges a state whose sender waits for it.
 func (e *Engine) applied(c *pfstate.Change) {
-	if c.Op == pfstate.WriteFence && len(e.fences) > 0 {
-		close(e.fences[0])
-		e.fences = e.fences[1:]
+	if c.Op == pfstate.WriteFence {
+		e.passed()
 	}
 	if c.Op != pfstate.WriteInsert {
 		return

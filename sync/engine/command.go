@@ -73,8 +73,7 @@ func (e *Engine) Clear() (cleared int, err error) {
 func (e *Engine) Settled(ctx context.Context) error {
 	passed := make(chan struct{})
 	err := e.do(func() {
-		e.fences = append(e.fences, passed)
-		e.write(pfstate.Write{Kind: pfstate.WriteFence, Notify: true})
+		e.fence(fence{passed: passed})
 	})
 	if err != nil {
 		return err

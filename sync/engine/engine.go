@@ -65,12 +65,15 @@ type Engine struct {
 	counters   counters
 	writes     *pfstate.Batch[pfstate.Write] // waiting for the table to take them
 	orders     pfstate.Batches[pfstate.Write]
-	fences     []chan struct{} // who waits for the orders before theirs, in that order
-	deletes    []gone          // DEL_C to send
-	waiting    time.Duration   // when the oldest unsent message was queued; valid while queued
-	push       bool            // send now
-	sendErr    error           // why packets are being lost; nil: they leave
-	sendFailed time.Duration   // when one was lost last
+	fences     []fence // in the order of theirs among the writes
+	sampling   bool    // one of them is a sample
+	sampled    time.Duration
+	durations  durations
+	deletes    []gone        // DEL_C to send
+	waiting    time.Duration // when the oldest unsent message was queued; valid while queued
+	push       bool          // send now
+	sendErr    error         // why packets are being lost; nil: they leave
+	sendFailed time.Duration // when one was lost last
 	out        packets
 	dump       dump
 	graves     graves
@@ -187,6 +190,7 @@ func (e *Engine) Run(ctx context.Context) {
 				e.receive(&b.Items[i])
 			}
 			b.Free()
+			e.sample()
 		case s := <-e.link.Statuses():
 			e.tick()
 			e.linkChanged(s)

@@ -123,6 +123,9 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 	return all, nil
 }
 
+// Histograms is the control.Node's.
+func (n *Node) Histograms() ([]pfstate.Histogram, error) { return n.engine.Histograms() }
+
 // appendNamed appends counters under names that tell whose they are.
 func appendNamed(all []pfstate.Counter, prefix string, some []pfstate.Counter) []pfstate.Counter {
 	for _, c := range some {
