@@ -87,7 +87,8 @@ func (n *Node) Flush() (control.Killed, error) {
 }
 
 // remove has the engine remove what it knows, waits until the table has done so, and removes what
-// the engine does not know: states that are not shared, of which no peer hears.
+// the engine did not know: states that are not shared, of which no peer hears, and those of which it had
+// not heard yet, whose ends it hears of and tells.
 func (n *Node) remove(shared func() (int, error), match func(*pfstate.State) bool) (removed int, err error) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), killBound, errBusy)
 	defer cancel()
@@ -105,8 +106,11 @@ func (n *Node) remove(shared func() (int, error), match func(*pfstate.State) boo
 	err = n.entries(ctx, func(part []pfstate.Entry) error {
 		doomed = doomed[:0]
 		for i := range part {
-			// What the engine knows by now has begun since.
-			if !part[i].Known && match(&part[i].State) {
+			s := &part[i].State
+			if part[i].Known && s.ID.Creator != n.cfg.Identity.Creator {
+				continue // a peer has told of it since: it answers for it
+			}
+			if match(s) {
 				doomed = append(doomed, part[i])
 			}
 		}

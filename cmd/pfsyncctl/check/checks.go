@@ -33,8 +33,9 @@ var checks = []struct {
 		return r.dev(), "rp_filter lets the packets of the other firewalls in"
 	}},
 	{"exposed", true, (*report).exposure, func(r *report) (string, string) {
+		_, there := r.Links[r.dev()]
 		switch {
-		case r.dev() == "":
+		case !there:
 			return "", ""
 		case r.keyed():
 			return r.dev(), "packets are taken from those alone who have the key"
