@@ -39,8 +39,13 @@ func (r *rtnetlink) do(requests []netlink.Message) []error {
 			continue
 		}
 		_, errs[i] = r.conn.Receive()
-		if op := (*netlink.OpError)(nil); errors.As(errs[i], &op) && op.Timeout() {
+		op := (*netlink.OpError)(nil)
+		switch {
+		case !errors.As(errs[i], &op):
+		case op.Timeout():
 			r.close() // the answer may come when the next is awaited
+		default:
+			errs[i] = op.Err // the kernel's
 		}
 	}
 	return errs

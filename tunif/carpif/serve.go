@@ -117,8 +117,6 @@ func (d *Device) do(b batch) error {
 		case errors.Is(err, unix.EADDRNOTAVAIL) && b.requests[i].Header.Type == unix.RTM_DELADDR:
 		case errors.Is(err, unix.ENODEV):
 			return d.missing()
-		case errors.Is(err, unix.ENETDOWN):
-			errs = append(errs, fmt.Errorf("%s: %s: carpdev %s is down: %w", d.name, b.what[i], d.parent.name, err))
 		case errors.Is(err, unix.EADDRINUSE):
 			errs = append(errs, fmt.Errorf("%s: %s: another interface on %s has the address %v; is the vhid used twice?: %w", d.name, b.what[i], d.parent.name, d.mac, err))
 		default:

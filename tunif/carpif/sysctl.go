@@ -37,46 +37,63 @@ var parentSettings = [...]setting{
 	{"ipv4", "arp_announce", 2, true},
 }
 
-// sysctls are those of one network namespace, whatever thread asks: paths below
-// /proc/sys/net are looked up from the folder of that namespace.
-type sysctls struct{ dir int }
+// sysctls are the interfaces' ones of one network namespace, whatever thread asks: they
+// are looked up from that namespace's folders.
+type sysctls struct{ dirs map[string]int } // by family
 
-func openSysctls(netNS int) (s *sysctls, err error) {
-	s = &sysctls{}
+func openSysctls(netNS int) (*sysctls, error) {
+	s := &sysctls{dirs: map[string]int{}}
 	open := func() error {
-		// O_PATH: the daemon may not list folders once it is confined.
-		s.dir, err = unix.Open("/proc/sys/net", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("/proc/sys/net: %w", err)
+		for _, family := range []string{"ipv4", "ipv6"} {
+			// O_PATH: the daemon may not list folders once it is confined.
+			dir, err := unix.Open("/proc/sys/net/"+family+"/conf", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			if family == "ipv6" && errors.Is(err, fs.ErrNotExist) {
+				continue // a kernel without it
+			}
+			if err != nil {
+				return fmt.Errorf("/proc/sys/net/%s/conf: %w", family, err)
+			}
+			s.dirs[family] = dir
 		}
 		return nil
 	}
+	var err error
 	if netNS == 0 {
-		return s, open()
+		err = open()
+	} else {
+		err = inNamespace(netns.NsHandle(netNS), open)
 	}
-	return s, inNamespace(netns.NsHandle(netNS), open)
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
 }
 
-func (s *sysctls) close() error { return unix.Close(s.dir) }
+func (s *sysctls) close() error {
+	var errs []error
+	for _, dir := range s.dirs {
+		errs = append(errs, unix.Close(dir))
+	}
+	return errors.Join(errs...)
+}
 
 // apply writes a setting and returns the value that was there, or -1 if the kernel has
 // no IPv6 for the interface.
 func (s *sysctls) apply(name string, want setting) (old int, err error) {
-	path := want.family + "/conf/" + name + "/" + want.key // a dot in the name leads nowhere else
-	text, err := s.read(path)
+	text, err := s.read(want.family, name, want.key)
 	if want.family == "ipv6" && errors.Is(err, fs.ErrNotExist) {
 		return -1, nil
 	}
-	if err != nil {
-		return -1, fmt.Errorf("sysctl net/%s: %w", path, err)
+	if err == nil {
+		old, err = strconv.Atoi(text)
 	}
-	if old, err = strconv.Atoi(text); err != nil {
-		return -1, fmt.Errorf("sysctl net/%s: %w", path, err)
+	if err != nil {
+		return -1, fmt.Errorf("sysctl net/%s/conf/%s/%s: %w", want.family, name, want.key, err)
 	}
 	if old == want.value || want.atLeast && old > want.value {
 		return old, nil // /proc/sys may be read-only
 	}
-	if err := s.write(path, strconv.Itoa(want.value)); err != nil {
+	if err := s.write(want.family, name, want.key, strconv.Itoa(want.value)); err != nil {
 		return old, fmt.Errorf("sysctl net.%s.conf.NAME.%s=%d: %w; set net.%[1]s.conf.default.%[2]s instead", want.family, want.key, want.value, err)
 	}
 	return old, nil
@@ -84,7 +101,7 @@ func (s *sysctls) apply(name string, want setting) (old int, err error) {
 
 // value is what a setting is now.
 func (s *sysctls) value(name string, of setting) (int, error) {
-	text, err := s.read(of.family + "/conf/" + name + "/" + of.key)
+	text, err := s.read(of.family, name, of.key)
 	if err != nil {
 		return 0, err
 	}
@@ -93,12 +110,21 @@ func (s *sysctls) value(name string, of setting) (int, error) {
 
 // forwards6 tells whether the interface is a router's.
 func (s *sysctls) forwards6(name string) bool {
-	text, err := s.read("ipv6/conf/" + name + "/forwarding")
+	text, err := s.read("ipv6", name, "forwarding")
 	return err == nil && text != "0"
 }
 
-func (s *sysctls) read(path string) (string, error) {
-	fd, err := unix.Openat(s.dir, path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+// open opens a sysctl. A dot in the name cannot lead it astray: it is one path element.
+func (s *sysctls) open(family, name, key string, flags int) (int, error) {
+	dir, ok := s.dirs[family]
+	if !ok {
+		return -1, fs.ErrNotExist
+	}
+	return unix.Openat(dir, name+"/"+key, flags|unix.O_CLOEXEC, 0)
+}
+
+func (s *sysctls) read(family, name, key string) (string, error) {
+	fd, err := s.open(family, name, key, unix.O_RDONLY)
 	if err != nil {
 		return "", err
 	}
@@ -111,8 +137,8 @@ func (s *sysctls) read(path string) (string, error) {
 	return strings.TrimSpace(string(b[:n])), nil
 }
 
-func (s *sysctls) write(path, value string) error {
-	fd, err := unix.Openat(s.dir, path, unix.O_WRONLY|unix.O_TRUNC|unix.O_CLOEXEC, 0)
+func (s *sysctls) write(family, name, key, value string) error {
+	fd, err := s.open(family, name, key, unix.O_WRONLY|unix.O_TRUNC)
 	if err != nil {
 		return err
 	}

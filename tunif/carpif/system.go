@@ -81,7 +81,7 @@ func (s *System) Open(name, carpdev string, mac net.HardwareAddr) (carp.Device, 
 		events: make(chan carp.Event, queuedEvents),
 	}
 	if err := p.add(d); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: %w", name, err), s.release(p))
+		return nil, errors.Join(err, s.release(p))
 	}
 	s.parents[carpdev], s.names[name] = p, true
 	return d, nil
