@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -150,6 +151,11 @@ func TestOnlyTheMasterHasTheAddress(t *testing.T) {
 				}
 			}
 		}
+		for _, family := range []string{"-4", "-6"} { // behind the carpdev's, whichever came first
+			if got := labtest.Run(t, turn.at, "ip "+family+" route show dev carp0"); !strings.Contains(got, "metric 1024") || strings.Count(got, "\n") != 1 {
+				t.Errorf("routes of carp0: %s", got)
+			}
+		}
 		for _, to := range []string{"10.0.0.1", "2001:db8::1"} {
 			if got := labtest.Run(t, turn.at, "ip route get "+to); !strings.Contains(got, "local") {
 				t.Errorf("not the master's own: %s", got)
@@ -183,6 +189,8 @@ func TestClientIsServed(t *testing.T) {
 		defer server.Close()
 		check(t, l.client.Do(func() (err error) { conn, err = net.ListenUDP("udp", nil); return err }))
 		defer conn.Close()
+		server.SetDeadline(time.Now().Add(labtest.Patience))
+		conn.SetDeadline(time.Now().Add(labtest.Patience))
 		if _, err := conn.WriteTo([]byte("ping"), address); err != nil {
 			t.Fatal(err)
 		}
