@@ -301,3 +301,27 @@ func TestTwoVhidsOnOneCarpdev(t *testing.T) {
 	check(t, twice.Close())
 	check(t, carp0.Serve(both, lifetime)) // the others live on
 }
+
+// A bridge is a carpdev like another; it is its ports that are not.
+func TestBridgeAsCarpdev(t *testing.T) {
+	l := newLAN(t)
+	for _, line := range []string{
+		"ip addr flush dev sis0", "ip link add br0 type bridge mcast_snooping 0", "ip link set sis0 master br0",
+		"ip addr add 10.0.0.254/24 dev br0", "ip link set br0 up",
+	} {
+		labtest.Run(t, l.a, line)
+	}
+	b := open(t, newSystem(t, l.b))
+	a, err := newSystem(t, l.a).Open("carp0", "br0", virtual)
+	check(t, err)
+	defer func() { check(t, a.Close()) }()
+	awaitLink(t, a, "carrier", condition(true, true, true))
+	check(t, a.Serve(both, lifetime))
+	check(t, a.Send(advert(1), carp.Inet, netip.Addr{}, vip.Addr()))
+	awaitPacket(t, b, advert(1))
+	check(t, b.Send(advert(2), carp.Inet, netip.Addr{}, vip.Addr()))
+	awaitPacket(t, a, advert(2))
+	if diff := cmp.Diff([]string{virtual.String()}, newPort(t, l.client, "sis0").whoHas(vip.Addr(), 1)); diff != "" {
+		t.Errorf("who answers (-want +got):\n%s", diff)
+	}
+}
