@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
 
+	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/test/lab"
 	"github.com/pfsync-linux/pfsync/test/lab/rival"
 )
@@ -23,6 +25,8 @@ type contestant struct {
 	start func(ctx context.Context, f *lab.Firewall) error
 	// join asks the peer for what it has, and returns when that is asked.
 	join func(ctx context.Context, f *lab.Firewall) error
+	// holds waits until the daemon has read n states of its kernel's; nil: start does.
+	holds func(ctx context.Context, f *lab.Firewall, n int) error
 	// profiled daemons answer at /debug/ of their control socket.
 	profiled bool
 }
@@ -42,7 +46,7 @@ func contestants(names []string, pprof bool) (list []contestant, err error) {
 				join: func(ctx context.Context, f *lab.Firewall) error { return m.Ask(ctx, f, "-n") },
 			})
 		case name == "pfsyncd":
-			list = append(list, contestant{name: name, start: startPfsyncd(pprof), join: up, profiled: pprof})
+			list = append(list, contestant{name: name, start: startPfsyncd(pprof), join: up, holds: holds, profiled: pprof})
 		default:
 			return nil, fmt.Errorf("contestant %s: unknown, choose pfsyncd or conntrackd/MODE", name)
 		}
@@ -80,6 +84,23 @@ func startPfsyncd(pprof bool) func(context.Context, *lab.Firewall) error {
 func up(ctx context.Context, f *lab.Firewall) error {
 	_, err := f.Ifconfig(ctx, "pfsync0", "up", "syncdev", lab.Sync)
 	return err
+}
+
+func holds(ctx context.Context, f *lab.Firewall, n int) error {
+	return lab.Eventually(ctx, f.Name+": states", func() error {
+		b, err := ask(ctx, f, "/v1/status")
+		if err != nil {
+			return err
+		}
+		var s control.Status
+		if err := json.Unmarshal(b, &s); err != nil {
+			return err
+		}
+		if s.States.Local < n {
+			return fmt.Errorf("%d of %d are known", s.States.Local, n)
+		}
+		return nil
+	})
 }
 
 // fresh removes what a firewall's earlier daemons have kept.

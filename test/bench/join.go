@@ -34,10 +34,13 @@ func (p *pair) joined(ctx context.Context, n int) error {
 	if err := p.start(ctx, p.lab.A); err != nil {
 		return err
 	}
-	f["primary start s"] = time.Since(start).Seconds()
 	if err := p.contestant.join(ctx, p.lab.A); err != nil {
 		return err
 	}
+	if err := p.holds(ctx, n); err != nil {
+		return err
+	}
+	f["primary start s"] = time.Since(start).Seconds()
 	if err := pause(ctx, 700*time.Millisecond); err != nil {
 		return err
 	}
@@ -83,6 +86,16 @@ func (p *pair) joined(ctx context.Context, n int) error {
 	}
 	_, err = p.compare()
 	return err
+}
+
+// holds waits until A's daemon has all states of its kernel.
+func (p *pair) holds(ctx context.Context, n int) error {
+	if p.contestant.holds == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, begins)
+	defer cancel()
+	return p.contestant.holds(ctx, p.lab.A, n)
 }
 
 // memory is what the daemons hold, in MiB.

@@ -30,7 +30,7 @@ var shown = []string{
 	"highest rate held", "join s", "rate", "p50 ms", "p99 ms",
 	"cpu s/1k", "cpu primary s/1k", "cpu backup s/1k", "cpu primary s", "cpu backup s",
 	"wire packets/conn", "wire bytes/conn", "wire packets/state", "wire bytes/state",
-	"pair MiB", "primary MiB", "backup MiB", "pair MiB at rest",
+	"pair MiB", "primary MiB", "backup MiB", "pair MiB at rest", "primary start s",
 	"idle cpu ms/s", "idle wire bytes/s", "mend 1000 s", "mend 1000 cpu s", "mend 1000 wire KiB",
 	"pfctl states s", "pfctl states MiB held", "gc p99 ms primary", "gc p99 ms backup", "gc cpu s primary", "gc cpu s backup",
 	"create/s", "create/s with a listener", "create/s each, two writers at once", "dump/s",

@@ -42,9 +42,8 @@ func plan(name string) ([]scenario, error) {
 			walls(100000),
 			created(1000, s, 3), created(10000, s, 3),
 			lives(10000, s, 3), packets(10000, s, 3),
-			joins(100000, 3), joins(500000, 1),
-			kinds(1), loss(2000, 2*s, 1), cut(1000, 1), rejoins(20000, 1),
-			ramp(rates, s, 1),
+			joins(100000, 3), ramp(rates, s, 1), joins(500000, 1),
+			kinds(1), rejoins(20000, 1), loss(2000, 2*s, 1), cut(1000, 1),
 		}, nil
 	case "full":
 		return []scenario{
