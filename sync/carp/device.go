@@ -22,7 +22,7 @@ type device struct {
 	// Owned by Run.
 	busy    bool // with a job
 	closing bool
-	dead    bool // its interface is gone
+	dead    bool // it has no events any more
 	sending bool
 	next    *advert // to send after that
 	listens bool    // it is the one of its carpdev whose packets count
@@ -275,7 +275,10 @@ func (h *Host) handle(r report) {
 	case r.event != nil && r.event.Link != nil:
 		h.linked(d, *r.event.Link)
 	case r.ended:
-		h.linked(d, Link{}) // it has gone by itself, unless we have closed it
+		if h.linked(d, Link{}) { // it has gone by itself
+			d.dead = true
+			v.reopen = h.now.Add(retryEvery)
+		}
 	case r.advert != nil:
 		h.sent(d, r.advert)
 	default:
@@ -284,19 +287,16 @@ func (h *Host) handle(r report) {
 	h.settle(v)
 }
 
-// linked takes note of the carpdev's condition.
-func (h *Host) linked(d *device, l Link) {
+// linked takes note of the carpdev's condition, unless the device is done with.
+func (h *Host) linked(d *device, l Link) bool {
 	v := d.v
 	if d.closing || d.dead || !d.fits(v) {
-		return
+		return false
 	}
 	v.link, v.linkKnown = l, true
 	v.sign() // its link address may be in the digest
 	h.dirty = true
-	if !l.Exists {
-		d.dead = true // the kernel has removed the interface with its carpdev
-		v.reopen = h.now.Add(retryEvery)
-	}
+	return true
 }
 
 // worked takes note of what has become of a job.

@@ -23,11 +23,9 @@ func (h *Host) receive(v *vhid, p *Packet) {
 		return
 	}
 	a, err := ParseAdvert(p.Payload)
-	if err != nil || a.AuthLen != authLen {
-		if looksVRRP(p.Payload) {
-			h.counts[vrrp]++
-			h.warnVRRP(v, p.Src)
-		}
+	if err != nil && looksVRRP(p.Payload) {
+		h.counts[vrrp]++
+		h.warnVRRP(v, p.Src)
 	}
 	switch {
 	case errors.Is(err, ErrShort) && p.Family == Inet6:
@@ -116,9 +114,20 @@ func (h *Host) heard(v *vhid, p *Packet, a Advert) {
 	}
 }
 
-// looksVRRP tells CARP's relative, which has the same protocol number, group and MAC.
+// looksVRRP tells CARP's relative, which has the same protocol number, group and MAC:
+// version 2 with its authentication data, version 3 of either family.
 func looksVRRP(b []byte) bool {
-	return len(b) >= 8 && (b[0] == 0x21 || b[0] == 0x31) && (len(b) < AdvertLen || b[3] != authLen)
+	if len(b) < 8 {
+		return false
+	}
+	n := int(b[3]) // addresses
+	switch b[0] {
+	case 0x21:
+		return len(b) == 16+4*n
+	case 0x31:
+		return len(b) == 8+4*n || len(b) == 8+16*n
+	}
+	return false
 }
 
 func (h *Host) warnVRRP(v *vhid, from netip.Addr) {

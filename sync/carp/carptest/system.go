@@ -93,7 +93,8 @@ func (s *System) Calls(ops ...Op) []Call {
 }
 
 // SetLink changes the condition of a port; its MAC stays if l has none. A port that
-// does not exist takes its carp interfaces with it, as the kernel does.
+// does not exist takes its carp interfaces with it, as the kernel does; they are made
+// anew when it is back.
 func (s *System) SetLink(name string, l carp.Link) {
 	s.lan.mu.Lock()
 	defer s.lan.mu.Unlock()
@@ -106,8 +107,8 @@ func (s *System) SetLink(name string, l carp.Link) {
 		if d.port != p {
 			continue
 		}
-		if !l.Exists {
-			d.serving, d.gone = nil, true
+		if d.gone = !l.Exists; d.gone {
+			d.serving = nil
 		}
 		d.tell(carp.Event{Link: &l})
 	}
@@ -141,9 +142,6 @@ func (s *System) KillDaemon() {
 func (s *System) Restart() {
 	s.lan.mu.Lock()
 	defer s.lan.mu.Unlock()
-	for _, d := range s.devices {
-		d.gone = true
-	}
 	s.devices = map[string]*device{}
 	s.dead, s.frozen = false, false
 }
