@@ -27,6 +27,9 @@ type firewall struct {
 	stop func() // and wait
 	skew int
 	more func(*carp.Config)
+
+	log   *slog.Logger // nil: none
+	first func(*carp.Options)
 }
 
 var (
@@ -50,7 +53,10 @@ func (r *rig) firewall(name string, host byte, skew int, more func(*carp.Config)
 // start runs a new host that is demoted like one that waits for its bulk update.
 func (f *firewall) start(demotion int) {
 	t := f.rig.t
-	f.host = carp.New(f.sys, slog.New(slog.DiscardHandler))
+	if f.log == nil {
+		f.log = slog.New(slog.DiscardHandler)
+	}
+	f.host = carp.New(f.sys, f.log)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -73,6 +79,9 @@ func (f *firewall) start(demotion int) {
 	f.host.SetShare("carp", "pfsync bulk", demotion)
 	options := carp.DefaultOptions()
 	options.Preempt = true
+	if f.first != nil {
+		f.first(&options)
+	}
 	check(t, f.host.SetOptions(options))
 	for i, addr := range []netip.Prefix{outside, inside} {
 		c := carp.Config{
