@@ -3,8 +3,8 @@ package carp_test
 import (
 	"context"
 	"log/slog"
-	"runtime"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
