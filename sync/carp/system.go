@@ -10,8 +10,9 @@ import (
 type System interface {
 	// Open makes the interface name (or adopts one that a daemon before has left), a
 	// macvlan with mac on carpdev, down and without addresses. Adverts for carpdev are
-	// heard from then on. The error says what is wrong with carpdev; Open is tried anew then.
-	// It is called by one goroutine at a time.
+	// heard from then on. A carpdev that does not exist is no error: the Device tells so. The
+	// error says what else is wrong with it; Open is tried anew each second then. It is
+	// called by one goroutine at a time.
 	Open(name, carpdev string, mac net.HardwareAddr) (Device, error)
 }
 

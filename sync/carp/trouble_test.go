@@ -200,7 +200,7 @@ func TestCarpdevAppearsLate(t *testing.T) {
 		a.start(0)
 		after(10 * time.Second)
 		a.has("late", carp.Init, carp.Master)
-		if why := a.status("carp0").Why; why != "carpdev sis0: no such interface" {
+		if why := a.status("carp0").Why; why != "carpdev sis0 does not exist" {
 			t.Errorf("why: %q", why)
 		}
 		if d := a.demotion("carp"); d != 1 {
@@ -211,6 +211,39 @@ func TestCarpdevAppearsLate(t *testing.T) {
 		a.has("there", carp.Master, carp.Master)
 		if d := a.demotion("carp"); d != 0 {
 			t.Errorf("demotion %d, want 0", d)
+		}
+	})
+}
+
+func TestInterfaceThatCannotBeMadeIsTriedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		sys := r.lan.System("fwA", carptest.Ports{"sis0": nil, "sis1": nil})
+		refused := errors.New("carp0: carpdev sis0: is a port of br0; use br0 as the carpdev")
+		sys.Hook(carptest.Refuse(refused, carptest.Open))
+		a := &firewall{rig: r, sys: sys}
+		a.start(0)
+		after(3500 * time.Millisecond)
+		a.has("refused", carp.Init, carp.Init)
+		if why := a.status("carp0").Why; why != refused.Error() {
+			t.Errorf("why: %q", why)
+		}
+		if n, d := a.counter("carp_openerrors"), a.demotion("carp"); n != 8 || d != 2 {
+			t.Errorf("%d errors, demotion %d; want 8 and 2", n, d)
+		}
+		sys.Hook(nil)
+		after(5 * time.Second)
+		a.has("mended", carp.Master, carp.Master)
+		if d := a.demotion("carp"); d != 0 {
+			t.Errorf("demotion %d, want 0", d)
+		}
+		check(t, a.host.Remove("carp0"))
+		sys.Hook(carptest.Refuse(refused, carptest.Open))
+		check(t, a.host.Configure(carp.Config{Name: "carp0", VHID: 1, AdvBase: 1, CarpDev: "sis0", Up: true}))
+		after(time.Second / 2)
+		check(t, a.host.Remove("carp0")) // while it is not there
+		if all, err := a.host.Status(); err != nil || len(all) != 1 {
+			t.Errorf("%d interfaces, %v", len(all), err)
 		}
 	})
 }

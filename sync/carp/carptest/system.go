@@ -186,7 +186,7 @@ func (s *System) Devices() []string {
 	return sortedKeys(s.devices)
 }
 
-// Open is carp.System's.
+// Open is carp.System's. As on Linux, a carpdev that does not exist is no error.
 func (s *System) Open(name, carpdev string, mac net.HardwareAddr) (carp.Device, error) {
 	if err := s.ask(Call{Op: Open, Device: name, Port: carpdev}); err != nil {
 		return nil, err
@@ -194,13 +194,14 @@ func (s *System) Open(name, carpdev string, mac net.HardwareAddr) (carp.Device, 
 	s.lan.mu.Lock()
 	defer s.lan.mu.Unlock()
 	p := s.ports[carpdev]
-	if p == nil || !p.link.Exists {
-		return nil, fmt.Errorf("carpdev %s: no such interface", carpdev)
+	if p == nil {
+		p = &port{name: carpdev}
+		s.ports[carpdev] = p
 	}
 	if old := s.devices[name]; old != nil && !s.dead && !s.frozen {
 		return nil, fmt.Errorf("%s: exists already", name)
 	}
-	d := &device{system: s, name: name, port: p, mac: slices.Clone(mac), events: make(chan carp.Event, 64)}
+	d := &device{system: s, name: name, port: p, mac: slices.Clone(mac), events: make(chan carp.Event, 64), gone: !p.link.Exists}
 	s.devices[name] = d
 	link := p.link
 	d.tell(carp.Event{Link: &link})
