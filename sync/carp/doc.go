@@ -29,5 +29,7 @@
 //     not more than once between two regular adverts.
 //   - A last advert (bow out) ends no other master's mastership, and a backup with
 //     advbase 0 takes over as well.
+//   - With advbase 0, three intervals of a fast backup may be less than one of a slow
+//     master, and it would take over for nothing: it waits for three of the master's.
 //   - Every change of demotion is advertised at once, as in FreeBSD.
 package carp

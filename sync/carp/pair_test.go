@@ -241,6 +241,40 @@ func TestSubSecondAdverts(t *testing.T) {
 	})
 }
 
+// The better host's three intervals are one of the worse one's: nothing may flap while
+// that is master, when the better one is demoted or comes up.
+func TestFastBackupOfSlowMaster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.lan.Delay(time.Millisecond, time.Millisecond)
+		fast := func(c *carp.Config) { c.AdvBase = 0 }
+		b := r.firewall("fwB", 253, 30, fast)
+		after(2 * time.Second)
+		a := &firewall{rig: r, skew: 10, more: fast}
+		a.sys = r.lan.System("fwA", carptest.Ports{"sis0": nil, "sis1": nil})
+		a.start(32)
+		after(10 * time.Second)
+		a.has("demoted", carp.Backup, carp.Backup)
+		if n := a.status("carp0").Changes + a.status("carp1").Changes; n != 2 {
+			t.Errorf("A has changed %d times", n)
+		}
+		a.host.SetShare("carp", "pfsync bulk", 0)
+		after(time.Second)
+		a.has("not demoted", carp.Master, carp.Master)
+		b.has("not demoted", carp.Backup, carp.Backup)
+		check(t, a.host.Demote("carp", 1))
+		after(10 * time.Second)
+		a.has("demoted again", carp.Backup, carp.Backup)
+		if n := b.status("carp0").Changes; n != 4 {
+			t.Errorf("B has changed %d times", n)
+		}
+		b.sys.PowerOff()
+		b.stop()
+		after(3*30*time.Second/256 + slack)
+		a.has("B dead", carp.Master, carp.Master)
+	})
+}
+
 func TestDeadDaemonsAddressesVanish(t *testing.T) {
 	pair(t, func(r *rig, a, b *firewall) {
 		a.sys.KillDaemon()

@@ -96,7 +96,7 @@ func (h *Host) heard(v *vhid, p *Packet, a Advert) {
 		if v.state == Backup {
 			v.master = p.Src
 			v.graced = false
-			h.wait(v, p.Family)
+			h.wait(v, p.Family, c.theirs)
 		}
 	case insist:
 		if !v.insisted && !v.adv.IsZero() {
@@ -107,6 +107,8 @@ func (h *Host) heard(v *vhid, p *Packet, a Advert) {
 	case yield:
 		h.become(v, Backup, why)
 		v.master = p.Src
+		h.wait(v, Inet, c.theirs)
+		h.wait(v, Inet6, c.theirs)
 		h.settle(v)
 	case takeOver:
 		h.become(v, Master, why)

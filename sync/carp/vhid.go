@@ -184,8 +184,8 @@ func (h *Host) become(v *vhid, s State, why string) {
 		v.sendTrouble, v.serveTrouble = trouble{}, trouble{} // the link has a share of its own
 		h.dirty = true
 	case Backup:
-		h.wait(v, Inet)
-		h.wait(v, Inet6)
+		h.wait(v, Inet, 0)
+		h.wait(v, Inet6, 0)
 		if v.sendTrouble.held || v.serveTrouble.held {
 			v.forgive = h.now.Add(forgiveAfter)
 		}
@@ -202,11 +202,23 @@ func (h *Host) become(v *vhid, s State, why string) {
 	h.tell(Transition{Name: v.cfg.Name, VHID: v.cfg.VHID, Old: old, New: s, Why: why, At: h.now})
 }
 
-// wait starts the timer after which a silent master is down.
-func (h *Host) wait(v *vhid, f Family) {
-	if v.source(f).IsValid() {
-		v.down[f.index()] = h.now.Add(v.patience())
+// wait starts the timer after which a master is silent. With advbase 0 three of our
+// intervals may be less than one of its: then it is three of theirs, up to two seconds
+// each, for that field is not authenticated. Of a master not heard yet (0) nothing is
+// known but that it has an interval below a second.
+func (h *Host) wait(v *vhid, f Family, theirs units) {
+	if !v.source(f).IsValid() {
+		return
 	}
+	patience := v.patience()
+	if v.cfg.AdvBase == 0 {
+		least := time.Second
+		if theirs > 0 {
+			least = 3 * min(theirs, 2*256).duration()
+		}
+		patience = max(patience, least)
+	}
+	v.down[f.index()] = h.now.Add(patience)
 }
 
 func (f Family) index() int {
@@ -250,8 +262,8 @@ func (h *Host) configure(v *vhid, c Config) {
 	switch v.state {
 	case Backup:
 		v.down = [2]time.Time{}
-		h.wait(v, Inet)
-		h.wait(v, Inet6)
+		h.wait(v, Inet, 0)
+		h.wait(v, Inet6, 0)
 	case Master:
 		v.serve = h.now
 		v.announce = v.advertised
