@@ -31,6 +31,9 @@ func TestBothFamilies(t *testing.T) {
 		after(10 * time.Second)
 		a.has("both", carp.Master, carp.Master)
 		b.has("both", carp.Backup, carp.Backup)
+		if m := b.status("carp0").Master; m != netip.MustParseAddr("10.0.0.254") {
+			t.Errorf("master heard is %v", m)
+		}
 		v4, v6 := a.counter("carp_opackets"), a.counter("carp_opackets6")
 		if v6 == 0 || v4 != 2*v6 {
 			t.Errorf("%d and %d adverts, want both families on carp0, IPv4 on carp1", v4, v6)

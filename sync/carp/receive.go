@@ -94,7 +94,7 @@ func (h *Host) heard(v *vhid, p *Packet, a Advert) {
 	switch verdict {
 	case carryOn:
 		if v.state == Backup {
-			v.master = p.Src
+			v.noteMaster(p)
 			v.graced = false
 			h.wait(v, p.Family, c.theirs)
 		}
@@ -106,13 +106,20 @@ func (h *Host) heard(v *vhid, p *Packet, a Advert) {
 		}
 	case yield:
 		h.become(v, Backup, why)
-		v.master = p.Src
+		v.noteMaster(p)
 		h.wait(v, Inet, c.theirs)
 		h.wait(v, Inet6, c.theirs)
 		h.settle(v)
 	case takeOver:
 		h.become(v, Master, why)
 		h.settle(v)
+	}
+}
+
+// noteMaster remembers who has sent p, by its IPv4 address if it has adverts of both families.
+func (v *vhid) noteMaster(p *Packet) {
+	if p.Family == Inet || !v.source(Inet).IsValid() {
+		v.master = p.Src
 	}
 }
 
