@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // CarpChange is the part of a Change that is about carp: of a carp interface or, in FreeBSD's form,
@@ -314,8 +313,8 @@ func (cmd *Command) parseGroup(args []string) error {
 		return errors.New("'-g' requires argument")
 	}
 	cmd.Group = args[0]
-	if err := checkGroup(cmd.Group); err != nil && cmd.Group != "egress" {
-		return fmt.Errorf("-g %s: %w", Shown(cmd.Group), err)
+	if err := checkDemoted(cmd.Group); err != nil {
+		return err
 	}
 	if args = args[1:]; len(args) == 0 {
 		return nil
@@ -338,6 +337,18 @@ func (cmd *Command) parseGroup(args []string) error {
 	return nil
 }
 
+// checkDemoted refuses what is no group that could be demoted.
+func checkDemoted(group string) error {
+	if err := checkGroup(group); err != nil && group != "egress" {
+		return fmt.Errorf("-g %s: %w", Shown(group), err)
+	}
+	return nil
+}
+
+func tooDemoted(group string) error {
+	return fmt.Errorf("%s: invalid carp demotion: too large (0 to %d)", group, MaxCarpdemote)
+}
+
 // Carp is the carp part of an interface's display: of a carp interface or, in FreeBSD's form, one of
 // the vhids on an interface.
 type Carp struct {
@@ -356,28 +367,4 @@ type Carp struct {
 	NoPass   bool       `json:"nopass,omitempty"`   // its adverts have no password
 	OnParent bool       `json:"onparent,omitempty"` // it was configured in FreeBSD's form
 	Picked   bool       `json:"picked,omitempty"`   // the carpdev was found from the address
-}
-
-// Demotion is that of a group, as pfsyncctl demotion shows it.
-type Demotion struct {
-	Group  string          `json:"group"`
-	Count  int             `json:"count"`
-	Shares []DemotionShare `json:"shares"` // its reasons; none: empty, not nil
-}
-
-// DemotionShare is the part that one reason has.
-type DemotionShare struct {
-	Reason string `json:"reason"`
-	Count  int    `json:"count"`
-}
-
-// Transition is a change of state, as pfsyncctl monitor shows it.
-type Transition struct {
-	Number uint64    `json:"number"` // from 1, since the daemon began
-	At     time.Time `json:"time"`
-	Name   string    `json:"interface"`
-	VHID   int       `json:"vhid"`
-	Old    string    `json:"old"` // INIT, BACKUP or MASTER
-	New    string    `json:"new"`
-	Why    string    `json:"why"`
 }

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
@@ -15,7 +16,7 @@ type Node interface {
 	// Change applies c as a whole or not at all. Its error is what ifconfig prints behind
 	// "ifconfig: ".
 	Change(c ifconfig.Change) error
-	// Interfaces returns the interfaces that the daemon owns: pfsync0, when it exists.
+	// Interfaces returns the interfaces that the daemon owns: pfsync0, when it exists, and those of carp.
 	Interfaces() ([]ifconfig.Interface, error)
 	// Counters returns every counter, in the order of netstat -s.
 	Counters() ([]pfstate.Counter, error)
@@ -28,6 +29,14 @@ type Node interface {
 	Sysctls() ([]sysctl.Setting, error)
 	// SetSysctl sets one of them and returns what it was.
 	SetSysctl(s sysctl.Setting) (old int64, err error)
+
+	// Demotion returns the groups of carp interfaces with what demotes them.
+	Demotion() ([]ifconfig.Demotion, error)
+	// Demote adds to what the operator has set for a group.
+	Demote(d ifconfig.Demote) error
+	// Transitions returns the changes of state behind the one of that number, when there are some or
+	// ctx ends; that is no error.
+	Transitions(ctx context.Context, after uint64) (Transitions, error)
 
 	// States yields at most `most` states from the place next on, 0 being the first, and returns
 	// where to go on, 0 at the end. yield is quick and keeps nothing of the state.

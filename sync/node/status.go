@@ -10,7 +10,7 @@ import (
 	"github.com/pfsync-linux/pfsync/sync/engine"
 )
 
-// Interfaces shows pfsync0, if it exists. It is the control.Node's.
+// Interfaces shows pfsync0, if it exists, and the carp interfaces. It is the control.Node's.
 func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 	status, err := n.engine.Status()
 	if err != nil {
@@ -20,10 +20,14 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
+	carps, err := n.carpInterfaces()
+	if err != nil {
+		return nil, err
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.device == nil {
-		return nil, nil
+		return carps, nil
 	}
 	device, e := n.device.Status(), n.settings.engine
 	shown := ifconfig.Interface{
@@ -42,7 +46,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 			shown.Flags |= ifconfig.FlagRunning
 		}
 	}
-	return []ifconfig.Interface{shown}, nil
+	return append([]ifconfig.Interface{shown}, carps...), nil
 }
 
 // describe is the status line of pfsync0.
@@ -118,6 +122,13 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 	all = append(all, n.link.Counters()...)
 	if n.cfg.TableCounters != nil {
 		all = appendNamed(all, "table_", n.cfg.TableCounters())
+	}
+	if n.host != nil {
+		counted, err := n.host.Counters()
+		if err != nil {
+			return nil, err
+		}
+		all = appendNamed(all, "carp_", counted)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
