@@ -367,4 +367,6 @@ type Carp struct {
 	NoPass   bool       `json:"nopass,omitempty"`   // its adverts have no password
 	OnParent bool       `json:"onparent,omitempty"` // it was configured in FreeBSD's form
 	Picked   bool       `json:"picked,omitempty"`   // the carpdev was found from the address
+
+	Addresses []Address `json:"addresses,omitempty"` // of one of an interface's vhids
 }

@@ -82,7 +82,6 @@ type Address struct {
 	Marks     []string     `json:"marks,omitempty"`   // IPv6: tentative, deprecated, ...
 	PLTime    *uint32      `json:"pltime,omitempty"`  // IPv6: seconds for which it is preferred; nil: for ever
 	VLTime    *uint32      `json:"vltime,omitempty"`  // IPv6: seconds for which it is valid; nil: for ever
-	VHID      int          `json:"vhid,omitempty"`    // it is a virtual one, on the interface that carries the vhid
 }
 
 // PFSync is the pfsync part of pfsync0's display.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -33,6 +34,8 @@ import (
 //	daemon-hears F make these the daemon's peers: JSON as of /v1/peers
 //	daemon-refuses WORD TEXT  have it refuse every change, because of that word
 //	daemon-set W.. set its pfsync0 as ifconfig would
+//	daemon-carps   print what it has of carp interfaces
+//	daemon-tells OLD NEW WHY  have its carp0 change its state
 //	daemon-shows   print what it has of pfsync0, and how often it was changed
 //	daemon-sysctls print the variables that it keeps
 //	fw PROG...     run a program in the namespace
@@ -144,6 +147,23 @@ func commands(t *testing.T) map[string]func(ts *testscript.TestScript, neg bool,
 			c, err := ifconfig.ParseWords("pfsync0", args)
 			ts.Check(err)
 			ts.Check(node.Change(c))
+		},
+		"daemon-carps": func(ts *testscript.TestScript, _ bool, _ []string) {
+			list, err := node.Interfaces()
+			ts.Check(err)
+			for _, i := range list {
+				if i.Carp == nil {
+					continue
+				}
+				prefixes := []netip.Prefix{}
+				for _, a := range append(i.Inet, i.Inet6...) {
+					prefixes = append(prefixes, a.Prefix)
+				}
+				fmt.Fprintf(ts.Stdout(), "%s: %s vhid %d advskew %d %v\n", i.Name, i.Carp.State, i.Carp.VHID, i.Carp.AdvSkew, prefixes)
+			}
+		},
+		"daemon-tells": func(_ *testscript.TestScript, _ bool, args []string) {
+			node.Tell(ifconfig.Transition{At: time.Unix(1500000000, 0).UTC(), Name: "carp0", VHID: 1, Old: args[0], New: args[1], Why: args[2]})
 		},
 		"daemon-shows": func(ts *testscript.TestScript, _ bool, _ []string) {
 			list, err := node.Interfaces()
