@@ -94,13 +94,14 @@ func New(cfg Config) *Node {
 	n := &Node{cfg: cfg, log: cfg.Log, link: link.New(cfg.Log), sysctls: map[string]int64{},
 		carps: map[string]vhid{}, transitions: newTransitions()}
 	n.settings.engine = engine.DefaultSettings()
-	n.engine = engine.New(engine.Config{
-		Creator: cfg.Identity.Creator, PeerStates: cfg.PeerStates, Continues: cfg.Continues, Log: cfg.Log,
-	}, cfg.Table, n.link, n)
 	if cfg.Carp != nil {
 		n.host = carp.New(cfg.Carp, cfg.Log)
 		n.shares.set = n.host.SetShare
 	}
+	n.engine = engine.New(engine.Config{
+		Creator: cfg.Identity.Creator, PeerStates: cfg.PeerStates, Continues: cfg.Continues, Log: cfg.Log,
+		Demote: func(d engine.Demotion) { n.shares.demote(d.Bulk, d.Link) },
+	}, cfg.Table, n.link, n)
 	return n
 }
 

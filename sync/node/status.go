@@ -128,7 +128,7 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = appendNamed(all, "carp_", counted)
+		all = append(all, counted...)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
