@@ -34,6 +34,7 @@ var sideways = map[string][]string{
 	"sync/hold":    {"pfstate/conntrack/nfattr"},
 	"sync/metrics": {"sync/control"},      // they are the control socket's answers in another form
 	"tunif":        {"sync/link/ifwatch"}, // both watch an interface come and go
+	"tunif/carpif": {"sync/link/ifwatch", "sync/carp"}, // and it is what carp.System describes
 }
 
 // kernel are the packages that may import golang.org/x/sys/unix, with what lies below them.
