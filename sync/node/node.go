@@ -53,6 +53,7 @@ type Config struct {
 	OpenDevice    func(name string) (Device, error)      // makes pfsync0
 	InterfaceMTU  func(name string) (mtu int, err error) // tells whether an interface exists
 	Carp          carp.System                            // makes carp interfaces; nil: there can be none
+	CarpCounters  func() []pfstate.Counter               // of Carp; may be nil
 	Networks      func() ([]Network, error)              // where a carpdev is looked for; needed beside Carp
 	Log           *slog.Logger
 }

@@ -130,6 +130,9 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 		}
 		all = append(all, counted...)
 	}
+	if n.cfg.CarpCounters != nil {
+		all = append(all, n.cfg.CarpCounters()...)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.device != nil {
