@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -84,7 +83,21 @@ func (r *carpRig) must(lines ...string) {
 			r.t.Fatalf("%s: %v", line, err)
 		}
 	}
-	synctest.Wait()
+}
+
+// until waits for what the display of the carp interfaces is to have.
+func (r *carpRig) until(text string) {
+	r.t.Helper()
+	r.wait(text, r.shown)
+}
+
+func (r *carpRig) wait(text string, shown func() string) {
+	r.t.Helper()
+	for end := time.Now().Add(time.Minute); !strings.Contains(shown(), text); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.t.Fatalf("no %q in:\n%s", text, shown())
+		}
+	}
 }
 
 // shown is the display of the carp interfaces, without lines that say nothing new.
@@ -117,14 +130,13 @@ func (r *carpRig) demotion() string {
 }
 
 func TestTheManualsFirewallsElectAMaster(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		lan := carptest.NewLAN()
-		a, b := startCarp(t, lan, 254), startCarp(t, lan, 253)
-		a.must("carp0 inet 10.0.0.1 netmask 255.255.255.0 broadcast 10.0.0.255 vhid 1 pass foo")
-		time.Sleep(10 * time.Second)
-		b.must("carp0 inet 10.0.0.1 netmask 255.255.255.0 broadcast 10.0.0.255 vhid 1 pass foo advskew 100")
-		time.Sleep(10 * time.Second)
-		want := `carp0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> mtu 1500
+	lan := carptest.NewLAN()
+	a, b := startCarp(t, lan, 254), startCarp(t, lan, 253)
+	a.must("carp0 inet 10.0.0.1 netmask 255.255.255.0 broadcast 10.0.0.255 vhid 1 pass foo")
+	a.until("carp: MASTER")
+	b.must("carp0 inet 10.0.0.1 netmask 255.255.255.0 broadcast 10.0.0.255 vhid 1 pass foo advskew 100")
+	b.until("carp: BACKUP")
+	want := `carp0: flags=8843<UP,BROADCAST,RUNNING,SIMPLEX,MULTICAST> mtu 1500
 	lladdr 00:00:5e:00:01:01
 	index 0 priority 15 llprio 3
 	carp: MASTER carpdev sis0 vhid 1 advbase 1 advskew 0
@@ -132,125 +144,104 @@ func TestTheManualsFirewallsElectAMaster(t *testing.T) {
 	status: master
 	inet 10.0.0.1 netmask 0xffffff00 broadcast 10.0.0.255
 `
-		if diff := cmp.Diff(want, a.shown()); diff != "" {
-			t.Errorf("A: -want +got:\n%s", diff)
-		}
-		backup := strings.NewReplacer("MASTER", "BACKUP", "master", "backup", "advskew 0", "advskew 100").Replace(want)
-		if diff := cmp.Diff(backup, b.shown()); diff != "" {
-			t.Errorf("B: -want +got:\n%s", diff)
-		}
-		// The same again is no change.
-		calls := len(a.sys.Calls())
-		a.must("carp0 inet 10.0.0.1 netmask 255.255.255.0 broadcast 10.0.0.255 vhid 1 pass foo")
-		if n := len(a.sys.Calls()); n != calls {
-			t.Errorf("the same again: %v", a.sys.Calls()[calls:])
-		}
-		a.stop() // bows out
-		time.Sleep(100 * time.Millisecond)
-		if !strings.Contains(b.shown(), "carp: MASTER") {
-			t.Errorf("after A's end:\n%s", b.shown())
-		}
-		got, err := b.Transitions(t.Context(), 0)
-		if err != nil || len(got.List) != 2 || got.List[1].New != "MASTER" || got.List[1].Number != 2 || got.Last != 2 {
-			t.Errorf("transitions %+v, %v", got, err)
-		}
-		b.stop()
-	})
+	if diff := cmp.Diff(want, a.shown()); diff != "" {
+		t.Errorf("A: -want +got:\n%s", diff)
+	}
+	backup := strings.NewReplacer("MASTER", "BACKUP", "master", "backup", "advskew 0", "advskew 100").Replace(want)
+	if diff := cmp.Diff(backup, b.shown()); diff != "" {
+		t.Errorf("B: -want +got:\n%s", diff)
+	}
+	a.stop() // bows out
+	b.until("carp: MASTER")
+	got, err := b.Transitions(t.Context(), 0)
+	if err != nil || len(got.List) != 2 || got.List[1].New != "MASTER" || got.List[1].Number != 2 || got.Last != 2 {
+		t.Errorf("transitions %+v, %v", got, err)
+	}
+	b.stop()
 }
 
 func TestWhatCarpRefuses(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := startCarp(t, carptest.NewLAN(), 254)
-		r.must("carp0 10.0.0.1/24 vhid 1 pass foo", "carp3 create")
-		before := r.shown()
-		for line, want := range map[string]string{
-			"carp1 10.0.0.2/24 vhid 1":         "carp1: ",
-			"carp1 10.9.9.9/24 vhid 3":         "carp1: 10.9.9.9: no interface that is up has an address in its network (give one to it first, or name it: carpdev INTERFACE)",
-			"carp1 172.16.0.9/24 vhid 3":       "carp1: 172.16.0.9: belongs to the network of off0, which is down (ifconfig off0 up)",
-			"carp1 carpdev sis9 vhid 3":        "carp1: carpdev sis9: no such interface",
-			"carp0 create":                     "carp0: SIOCIFCREATE: File exists",
-			"carp9 destroy":                    "carp9: SIOCIFDESTROY: Device not configured",
-			"carp0 10.0.0.9 -alias":            "carp0: SIOCDIFADDR: Can't assign requested address",
-			"carp0 -group wan":                 "carp0: -group wan: the interface is not in it",
-			"sis9 vhid 1 10.0.0.1/24 pass foo": "sis9: no such interface",
-			"sis1 vhid 7 state master":         "sis1: there is no vhid 7 on it (make it: ifconfig sis1 inet ADDRESS vhid 7 pass WORD alias)",
-		} {
-			if err := r.do(line); err == nil || !strings.HasPrefix(err.Error(), want) {
-				t.Errorf("%s: error %v, want %s", line, err, want)
-			} else if strings.Count(err.Error(), "carp1: carp1") > 0 {
-				t.Errorf("%s: error %v", line, err)
-			}
+	r := startCarp(t, carptest.NewLAN(), 254)
+	r.must("carp0 10.0.0.1/24 vhid 1 pass foo", "carp3 create")
+	before := r.shown()
+	for line, want := range map[string]string{
+		"carp1 10.0.0.2/24 vhid 1":         "carp1: ",
+		"carp1 10.9.9.9/24 vhid 3":         "carp1: 10.9.9.9: no interface that is up has an address in its network (give one to it first, or name it: carpdev INTERFACE)",
+		"carp1 172.16.0.9/24 vhid 3":       "carp1: 172.16.0.9: belongs to the network of off0, which is down (ifconfig off0 up)",
+		"carp1 carpdev sis9 vhid 3":        "carp1: carpdev sis9: no such interface",
+		"carp0 create":                     "carp0: SIOCIFCREATE: File exists",
+		"carp9 destroy":                    "carp9: SIOCIFDESTROY: Device not configured",
+		"carp0 10.0.0.9 -alias":            "carp0: SIOCDIFADDR: Can't assign requested address",
+		"carp0 -group wan":                 "carp0: -group wan: the interface is not in it",
+		"sis9 vhid 1 10.0.0.1/24 pass foo": "sis9: no such interface",
+		"sis1 vhid 7 state master":         "sis1: there is no vhid 7 on it (make it: ifconfig sis1 inet ADDRESS vhid 7 pass WORD alias)",
+	} {
+		if err := r.do(line); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: error %v, want %s", line, err, want)
+		} else if strings.Count(err.Error(), "carp1: carp1") > 0 {
+			t.Errorf("%s: error %v", line, err)
 		}
-		err := r.do("carp1 carpdev sis9 vhid 3")
-		if w, ok := errors.AsType[*control.WordError](err); !ok || w.Word != "carpdev" {
-			t.Errorf("to blame: %v", err)
-		}
-		if diff := cmp.Diff(before, r.shown()); diff != "" {
-			t.Errorf("a refusal changed something: -want +got:\n%s", diff)
-		}
-		r.stop()
-	})
+	}
+	err := r.do("carp1 carpdev sis9 vhid 3")
+	if w, ok := errors.AsType[*control.WordError](err); !ok || w.Word != "carpdev" {
+		t.Errorf("to blame: %v", err)
+	}
+	if diff := cmp.Diff(before, r.shown()); diff != "" {
+		t.Errorf("a refusal changed something: -want +got:\n%s", diff)
+	}
+	r.stop()
 }
 
 func TestFreeBSDsFormIsACarpInterface(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := startCarp(t, carptest.NewLAN(), 254)
-		r.must("carp0 10.0.0.7/24 vhid 7", "sis1 inet 192.168.0.1/24 vhid 2 pass bar alias", "sis1 inet 192.168.0.2/24 vhid 2 alias", "sis1 vhid 2 advskew 50")
-		time.Sleep(10 * time.Second)
-		if got := r.shown(); !strings.Contains(got, "carp1: ") || !strings.Contains(got, "carp: MASTER carpdev sis1 vhid 2 advbase 1 advskew 50") ||
-			strings.Count(got, "\tinet 192.168.0.") != 2 {
-			t.Errorf("shown:\n%s", got)
-		}
-		r.must("sis1 inet 192.168.0.1 vhid 2 -alias", "sis1 inet 192.168.0.2 vhid 2 -alias")
-		if got := r.shown(); strings.Contains(got, "carp1: ") {
-			t.Errorf("without an address:\n%s", got)
-		}
-		r.stop()
-	})
+	r := startCarp(t, carptest.NewLAN(), 254)
+	r.must("carp0 10.0.0.7/24 vhid 7", "sis1 inet 192.168.0.1/24 vhid 2 pass bar alias", "sis1 inet 192.168.0.2/24 vhid 2 alias", "sis1 vhid 2 advskew 50")
+	r.until("carp: MASTER carpdev sis1 vhid 2 advbase 1 advskew 50")
+	if got := r.shown(); !strings.Contains(got, "carp1: ") || !strings.Contains(got, "carp: MASTER carpdev sis1 vhid 2 advbase 1 advskew 50") ||
+		strings.Count(got, "\tinet 192.168.0.") != 2 {
+		t.Errorf("shown:\n%s", got)
+	}
+	r.must("sis1 inet 192.168.0.1 vhid 2 -alias", "sis1 inet 192.168.0.2 vhid 2 -alias")
+	if got := r.shown(); strings.Contains(got, "carp1: ") {
+		t.Errorf("without an address:\n%s", got)
+	}
+	r.stop()
 }
 
 func TestDemotionBySysctlAndGroup(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := startCarp(t, carptest.NewLAN(), 254)
-		r.must("carp0 10.0.0.1/24 vhid 1 pass foo group wan")
-		set := func(name string, value, want int64) {
-			t.Helper()
-			if old, err := r.SetSysctl(sysctl.Setting{Name: name, Value: value}); err != nil || old != want {
-				t.Errorf("%s: old %d, %v", name, old, err)
-			}
+	r := startCarp(t, carptest.NewLAN(), 254)
+	r.must("carp0 10.0.0.1/24 vhid 1 pass foo group wan")
+	set := func(name string, value, want int64) {
+		t.Helper()
+		if old, err := r.SetSysctl(sysctl.Setting{Name: name, Value: value}); err != nil || old != want {
+			t.Errorf("%s: old %d, %v", name, old, err)
 		}
-		set("net.inet.carp.demotion", 5, 0)
-		set("net.inet.carp.demotion", -2, 5)
-		if err := r.Demote(ifconfig.Demote{Group: "carp", Count: 10}); err != nil {
-			t.Error(err)
-		}
-		if got := r.demotion(); !strings.Contains(got, "{carp 13 [{carpdemote 13}]}") {
-			t.Errorf("demotion %s", got)
-		}
-		set("net.inet.carp.demotion", -13, 13)
-		if err := r.Demote(ifconfig.Demote{Group: "nobody", Count: 1}); err == nil || err.Error() != "nobody: no carp interface is in this group" {
-			t.Errorf("error %v", err)
-		}
+	}
+	set("net.inet.carp.demotion", 5, 0)
+	set("net.inet.carp.demotion", -2, 5)
+	if err := r.Demote(ifconfig.Demote{Group: "carp", Count: 10}); err != nil {
+		t.Error(err)
+	}
+	if got := r.demotion(); !strings.Contains(got, "{carp 13 [{carpdemote 13}]}") {
+		t.Errorf("demotion %s", got)
+	}
+	set("net.inet.carp.demotion", -13, 13)
+	if err := r.Demote(ifconfig.Demote{Group: "nobody", Count: 1}); err == nil || err.Error() != "nobody: no carp interface is in this group" {
+		t.Errorf("error %v", err)
+	}
 
-		// pfsync0 without a link: its states are not here, and never will be.
-		if err := r.do("pfsync0 syncdev sis1 up"); err != nil {
-			t.Fatal(err)
-		}
-		synctest.Wait()
-		if got := r.demotion(); !strings.Contains(got, "{pfsync bulk 32}") || !strings.Contains(got, "{pfsync link 1}") {
-			t.Errorf("OpenBSD: demotion %s", got)
-		}
-		set("net.inet.carp.dialect", 1, 0)
-		synctest.Wait()
-		if got := r.demotion(); !strings.Contains(got, "{carp 240 [{pfsync bulk 240}]}") {
-			t.Errorf("FreeBSD: demotion %s", got)
-		}
-		time.Sleep(2 * time.Minute)
-		if got := r.demotion(); !strings.Contains(got, "{carp 0 []}") {
-			t.Errorf("after the last try: demotion %s", got)
-		}
-		r.stop()
-	})
+	// pfsync0 without a link: its states are not here, and never will be.
+	if err := r.do("pfsync0 syncdev sis1 up"); err != nil {
+		t.Fatal(err)
+	}
+	r.wait("{pfsync bulk 32}", r.demotion)
+	r.wait("{pfsync link 1}", r.demotion)
+	set("net.inet.carp.dialect", 1, 0)
+	r.wait("{carp 240 [{pfsync bulk 240}]}", r.demotion)
+	if err := r.do("pfsync0 down"); err != nil {
+		t.Fatal(err)
+	}
+	r.wait("{carp 0 []}", r.demotion)
+	r.stop()
 }
 
 func TestWithoutCarpItIsRefused(t *testing.T) {
