@@ -32,8 +32,8 @@ var layers = [][]string{
 var sideways = map[string][]string{
 	"sync/auth":    {"sync/wire"}, // its codes are an attribute of the trailer
 	"sync/hold":    {"pfstate/conntrack/nfattr"},
-	"sync/metrics": {"sync/control"},      // they are the control socket's answers in another form
-	"tunif":        {"sync/link/ifwatch"}, // both watch an interface come and go
+	"sync/metrics": {"sync/control"},                   // they are the control socket's answers in another form
+	"tunif":        {"sync/link/ifwatch"},              // both watch an interface come and go
 	"tunif/carpif": {"sync/link/ifwatch", "sync/carp"}, // and it is what carp.System describes
 }
 

@@ -34,8 +34,9 @@ import (
 //	daemon-hears F make these the daemon's peers: JSON as of /v1/peers
 //	daemon-refuses WORD TEXT  have it refuse every change, because of that word
 //	daemon-set W.. set its pfsync0 as ifconfig would
+//	daemon-set-of IF W..  the same of a carp interface
+//	daemon-demote N  demote its group carp
 //	daemon-carps   print what it has of carp interfaces
-//	daemon-tells OLD NEW WHY  have its carp0 change its state
 //	daemon-shows   print what it has of pfsync0, and how often it was changed
 //	daemon-sysctls print the variables that it keeps
 //	fw PROG...     run a program in the namespace
@@ -162,8 +163,16 @@ func commands(t *testing.T) map[string]func(ts *testscript.TestScript, neg bool,
 				fmt.Fprintf(ts.Stdout(), "%s: %s vhid %d advskew %d %v\n", i.Name, i.Carp.State, i.Carp.VHID, i.Carp.AdvSkew, prefixes)
 			}
 		},
-		"daemon-tells": func(_ *testscript.TestScript, _ bool, args []string) {
-			node.Tell(ifconfig.Transition{At: time.Unix(1500000000, 0).UTC(), Name: "carp0", VHID: 1, Old: args[0], New: args[1], Why: args[2]})
+		"daemon-set-of": func(ts *testscript.TestScript, _ bool, args []string) {
+			c, err := ifconfig.ParseWords(args[0], args[1:])
+			ts.Check(err)
+			ts.Check(node.Change(c))
+		},
+		"daemon-demote": func(ts *testscript.TestScript, _ bool, args []string) {
+			var n int
+			_, err := fmt.Sscan(args[0], &n)
+			ts.Check(err)
+			ts.Check(node.Demote(ifconfig.Demote{Group: "carp", Count: n}))
 		},
 		"daemon-shows": func(ts *testscript.TestScript, _ bool, _ []string) {
 			list, err := node.Interfaces()
