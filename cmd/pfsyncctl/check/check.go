@@ -42,6 +42,7 @@ func (f Finding) String() string {
 type Snapshot struct {
 	Daemon   error               // why pfsyncd cannot be asked; nil: what follows is its answer
 	PFSync0  *ifconfig.Interface // nil: there is none
+	Carps    []ifconfig.Interface // those of carp
 	Status   control.Status
 	Counters map[string]uint64
 
@@ -82,6 +83,7 @@ func Run(s *Snapshot) []Finding {
 		r.peers()
 		r.table()
 		r.counts()
+		r.carp()
 	}
 	r.rules()
 	r.sysctls()
