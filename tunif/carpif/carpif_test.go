@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -150,6 +151,11 @@ func TestOnlyTheMasterHasTheAddress(t *testing.T) {
 				}
 			}
 		}
+		for _, family := range []string{"-4", "-6"} { // behind the carpdev's, whichever came first
+			if got := labtest.Run(t, turn.at, "ip "+family+" route show dev carp0"); !strings.Contains(got, "metric 1024") || strings.Count(got, "\n") != 1 {
+				t.Errorf("routes of carp0: %s", got)
+			}
+		}
 		for _, to := range []string{"10.0.0.1", "2001:db8::1"} {
 			if got := labtest.Run(t, turn.at, "ip route get "+to); !strings.Contains(got, "local") {
 				t.Errorf("not the master's own: %s", got)
@@ -183,6 +189,8 @@ func TestClientIsServed(t *testing.T) {
 		defer server.Close()
 		check(t, l.client.Do(func() (err error) { conn, err = net.ListenUDP("udp", nil); return err }))
 		defer conn.Close()
+		server.SetDeadline(time.Now().Add(labtest.Patience))
+		conn.SetDeadline(time.Now().Add(labtest.Patience))
 		if _, err := conn.WriteTo([]byte("ping"), address); err != nil {
 			t.Fatal(err)
 		}
@@ -292,4 +300,28 @@ func TestTwoVhidsOnOneCarpdev(t *testing.T) {
 	}
 	check(t, twice.Close())
 	check(t, carp0.Serve(both, lifetime)) // the others live on
+}
+
+// A bridge is a carpdev like another; it is its ports that are not.
+func TestBridgeAsCarpdev(t *testing.T) {
+	l := newLAN(t)
+	for _, line := range []string{
+		"ip addr flush dev sis0", "ip link add br0 type bridge mcast_snooping 0", "ip link set sis0 master br0",
+		"ip addr add 10.0.0.254/24 dev br0", "ip link set br0 up",
+	} {
+		labtest.Run(t, l.a, line)
+	}
+	b := open(t, newSystem(t, l.b))
+	a, err := newSystem(t, l.a).Open("carp0", "br0", virtual)
+	check(t, err)
+	defer func() { check(t, a.Close()) }()
+	awaitLink(t, a, "carrier", condition(true, true, true))
+	check(t, a.Serve(both, lifetime))
+	check(t, a.Send(advert(1), carp.Inet, netip.Addr{}, vip.Addr()))
+	awaitPacket(t, b, advert(1))
+	check(t, b.Send(advert(2), carp.Inet, netip.Addr{}, vip.Addr()))
+	awaitPacket(t, a, advert(2))
+	if diff := cmp.Diff([]string{virtual.String()}, newPort(t, l.client, "sis0").whoHas(vip.Addr(), 1)); diff != "" {
+		t.Errorf("who answers (-want +got):\n%s", diff)
+	}
 }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -19,8 +21,8 @@ const alias = "carp interface of pfsyncd"
 
 const queuedEvents = 256
 
-// Device is one carpN, Linux's carp.Device. What is not constant is guarded by the
-// parent's mutex.
+// Device is one carpN, Linux's carp.Device. All its methods may be called by any
+// goroutine, and Send waits for none of the others.
 type Device struct {
 	system *System
 	parent *parent
@@ -28,11 +30,14 @@ type Device struct {
 	mac    net.HardwareAddr
 	closed bool // guarded by system.mu
 	events chan carp.Event
+	way    atomic.Pointer[way]
 
+	// Guarded by parent.mu.
 	index  int // 0: not there
 	up     bool
 	served []netip.Prefix // nil: as good as unknown
 
+	// Guarded by parent.hearing.
 	told  bool
 	known carp.Link
 }
@@ -147,6 +152,25 @@ func (d *Device) verify() {
 	d.index, d.up, d.served = 0, false, nil
 }
 
+// way is how frames leave.
+type way struct {
+	index  int // of the interface, for what only a master sends
+	advert int // of what an advert goes through
+	own    map[carp.Family]netip.Addr
+	err    error // there is none
+}
+
+// publish has the next frame go the way that is right now.
+func (d *Device) publish() {
+	w := &way{index: d.index, advert: d.index, own: maps.Clone(d.parent.own)}
+	if d.index == 0 {
+		w.err = d.missing()
+	} else if !d.up {
+		w.advert = d.parent.index
+	}
+	d.way.Store(w)
+}
+
 // missing tells why there is no interface.
 func (d *Device) missing() error {
 	if !d.parent.link.Exists {
@@ -156,6 +180,8 @@ func (d *Device) missing() error {
 }
 
 func (d *Device) tellLink(l carp.Link) {
+	d.parent.hearing.Lock()
+	defer d.parent.hearing.Unlock()
 	k := d.known
 	if d.told && k.Exists == l.Exists && k.Up == l.Up && k.Runs == l.Runs && bytes.Equal(k.MAC, l.MAC) {
 		return
@@ -164,7 +190,7 @@ func (d *Device) tellLink(l carp.Link) {
 	d.tell(carp.Event{Link: &l})
 }
 
-// tell never waits.
+// tell never waits. parent.hearing is held.
 func (d *Device) tell(e carp.Event) {
 	for {
 		select {

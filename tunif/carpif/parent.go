@@ -27,6 +27,10 @@ type parent struct {
 	readers sync.WaitGroup
 	broken  chan struct{} // a receiver gave up
 
+	// Nobody waits in the kernel who holds this: packets are told at once.
+	hearing sync.Mutex
+	hearers []*Device
+
 	mu        sync.Mutex
 	netlink   rtnetlink
 	devices   []*Device
@@ -98,17 +102,28 @@ func (p *parent) add(d *Device) error {
 	defer p.mu.Unlock()
 	p.devices = append(p.devices, d)
 	if err := p.look(); err != nil && d.index == 0 { // else it is another one's
-		p.devices = slices.DeleteFunc(p.devices, func(o *Device) bool { return o == d })
+		p.devices = without(p.devices, d)
 		return err
 	}
+	p.hearing.Lock()
+	p.hearers = append(p.hearers, d)
+	p.hearing.Unlock()
 	return nil
+}
+
+func without(list []*Device, d *Device) []*Device {
+	return slices.DeleteFunc(list, func(other *Device) bool { return other == d })
 }
 
 func (p *parent) remove(d *Device) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.devices = slices.DeleteFunc(p.devices, func(o *Device) bool { return o == d })
+	p.devices = without(p.devices, d)
+	p.hearing.Lock()
+	p.hearers = without(p.hearers, d)
 	close(d.events)
+	p.hearing.Unlock()
+	defer d.publish()
 	return d.unmake()
 }
 
@@ -164,6 +179,7 @@ func (p *parent) concerns(e ifwatch.Event) bool {
 	for _, d := range p.devices {
 		if d.index == e.Index { // somebody deleted carpN
 			d.index, d.up, d.served = 0, false, nil
+			d.publish()
 			return true
 		}
 	}
@@ -302,6 +318,7 @@ func (p *parent) learnAddresses(i ifwatch.Interface) error {
 // tell tells each device how the carpdev is, if that is new to it.
 func (p *parent) tell() {
 	for _, d := range p.devices {
+		d.publish()
 		l := p.link
 		l.Runs = l.Runs && d.index != 0 // it is no use yet
 		d.tellLink(l)

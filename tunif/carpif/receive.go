@@ -65,8 +65,7 @@ func (p *parent) openReceiver(family carp.Family) (*receiver, error) {
 	return r, nil
 }
 
-// closeReceivers ends the readers, which deliver nothing any more. It does not wait for
-// them: they may wait for p.mu, which is held here.
+// closeReceivers ends the readers, without waiting for them. p.mu is held.
 func (p *parent) closeReceivers() {
 	for _, r := range p.receivers {
 		p.system.counters.closedDrops.Add(uint64(r.drops()))
@@ -158,12 +157,12 @@ func (p *parent) read(ctx context.Context, r *receiver) {
 }
 
 func (p *parent) deliver(ctx context.Context, packet carp.Packet) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.hearing.Lock()
+	defer p.hearing.Unlock()
 	if ctx.Err() != nil {
 		return // the carpdev has gone since
 	}
-	for _, d := range p.devices {
+	for _, d := range p.hearers {
 		copied := packet
 		copied.Payload = slices.Clone(packet.Payload)
 		d.tell(carp.Event{Packet: &copied})

@@ -71,9 +71,6 @@ func sendmsg(conn *mdsocket.Conn, b, oob []byte, to unix.Sockaddr) error {
 // Send is carp.Device's. When the interface is down, as before the first Serve and after
 // Withdraw, the advert goes through the carpdev: to a group it then is the same frame.
 func (d *Device) Send(advert []byte, family carp.Family, peer, source netip.Addr) error {
-	p := d.parent
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if err := d.sendAdvert(advert, family, peer.Unmap(), source.Unmap()); err != nil {
 		d.system.counters.sendErrors.Add(1)
 		return err
@@ -83,14 +80,11 @@ func (d *Device) Send(advert []byte, family carp.Family, peer, source netip.Addr
 }
 
 func (d *Device) sendAdvert(advert []byte, family carp.Family, peer, source netip.Addr) error {
-	if d.index == 0 {
-		return d.missing()
+	w := d.way.Load()
+	if w.err != nil {
+		return w.err
 	}
-	through := d.index
-	if !d.up {
-		through = d.parent.index
-	}
-	if own := d.parent.own[family]; own.IsValid() {
+	if own := w.own[family]; own.IsValid() {
 		source = own.WithZone("")
 	}
 	var err error
@@ -101,14 +95,14 @@ func (d *Device) sendAdvert(advert []byte, family carp.Family, peer, source neti
 		return fmt.Errorf("%s: advert: carppeer %v: only IPv4 has peers", d.name, peer)
 	case family == carp.Inet6:
 		b := ethernet(nil, groupMAC(group6), d.mac, unix.ETH_P_IPV6)
-		err = send.frame(through, appendIPv6(b, source, group6, protocol, advert))
+		err = send.frame(w.advert, appendIPv6(b, source, group6, protocol, advert))
 	case !peer.IsValid() || peer == group4:
 		b := ethernet(nil, groupMAC(group4), d.mac, unix.ETH_P_IP)
-		err = send.frame(through, appendIPv4(b, source, group4, advert))
+		err = send.frame(w.advert, appendIPv4(b, source, group4, advert))
 	case !peer.Is4():
 		return fmt.Errorf("%s: advert: carppeer %v: is not an IPv4 address", d.name, peer)
 	default:
-		err = send.packet(through, appendIPv4(nil, source, peer, advert), peer)
+		err = send.packet(w.advert, appendIPv4(nil, source, peer, advert), peer)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: advert: %w", d.name, err)
@@ -118,20 +112,18 @@ func (d *Device) sendAdvert(advert []byte, family carp.Family, peer, source neti
 
 // Announce is carp.Device's.
 func (d *Device) Announce(addresses []netip.Prefix) error {
-	p := d.parent
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if d.index == 0 {
-		return d.missing()
+	w := d.way.Load()
+	if w.err != nil {
+		return w.err
 	}
-	router := d.system.sysctls.forwards6(p.name)
+	router := d.system.sysctls.forwards6(d.parent.name)
 	var errs []error
 	for _, a := range unmapped(addresses) {
 		frame := gratuitousARP
 		if a.Addr().Is6() {
 			frame = func(mac net.HardwareAddr, addr netip.Addr) []byte { return unsolicitedNA(mac, addr, router) }
 		}
-		if err := d.system.send.frame(d.index, frame(d.mac, a.Addr())); err != nil {
+		if err := d.system.send.frame(w.index, frame(d.mac, a.Addr())); err != nil {
 			d.system.counters.announceErrors.Add(1)
 			errs = append(errs, fmt.Errorf("%s: announcing %v: %w", d.name, a.Addr(), err))
 			continue

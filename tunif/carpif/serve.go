@@ -28,6 +28,7 @@ func (d *Device) Serve(addresses []netip.Prefix, lifetime time.Duration) error {
 	p := d.parent
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer d.publish()
 	d.system.counters.renewed.Add(1)
 	err := d.serve(unmapped(addresses), lifetime)
 	if err != nil {
@@ -82,6 +83,7 @@ func (d *Device) Withdraw() error {
 		return nil
 	}
 	d.up, d.served = false, nil
+	d.publish()
 	has, err := d.has()
 	var b batch
 	for _, a := range has {
