@@ -201,6 +201,9 @@ func (e *Engine) logGivenUp() {
 func (e *Engine) bulkEnded(ok bool) {
 	e.bulk.state, e.bulk.ok, e.bulk.since = bulkIdle, ok, e.now
 	e.haveStates(ok)
+	if ok && e.states.count[inherited] > 0 {
+		e.loosen()
+	}
 	e.bulk.timer.Stop()
 	e.offer()
 }

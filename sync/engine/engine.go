@@ -80,6 +80,7 @@ type Engine struct {
 	sweep      sweep
 	probes     uint32 // ordered so far
 	unfit      unfit
+	loose      loosening
 	peers      peers
 	from       netip.Addr    // sender of the packet being handled
 	incoming   pfstate.State // the state in it being handled
@@ -178,6 +179,7 @@ func (e *Engine) Run(ctx context.Context) {
 		case writeTo <- e.writes:
 			e.writes = e.orders.Take()
 			e.tick()
+			e.loosenTurn()
 		case b := <-e.table.Changes():
 			e.tick()
 			for i := range b.Items {
