@@ -21,7 +21,7 @@ const module = "github.com/pfsync-linux/pfsync"
 // what lies below x. The first match from the top of a layer wins.
 var layers = [][]string{
 	{"pfstate"},
-	{"pfstate/...", "sync/wire", "sync/wire/...", "sync/auth", "sync/link", "sync/link/...", "sync/hold", "sync/carp", "tunif", "tunif/...", "ifconfig", "ifconfig/..."},
+	{"pfstate/...", "sync/wire", "sync/wire/...", "sync/auth", "sync/link", "sync/link/...", "sync/hold", "sync/carp", "sync/carp/...", "tunif", "tunif/...", "ifconfig", "ifconfig/..."},
 	{"sync/engine", "sync/engine/...", "sync/control", "sync/control/...", "sync/metrics"},
 	{"sync/node", "sync/node/..."},
 	{"cmd/..."},
