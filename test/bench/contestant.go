@@ -4,12 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
+	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/sync/wire"
 	"github.com/pfsync-linux/pfsync/test/lab"
 	"github.com/pfsync-linux/pfsync/test/lab/rival"
+	"github.com/pfsync-linux/pfsync/test/lab/rush"
 )
 
 // baseline is whom the others are compared with unless another is asked for.
@@ -45,10 +50,12 @@ func contestants(names []string, pprof bool) (list []contestant, err error) {
 				name: name, start: m.Start,
 				join: func(ctx context.Context, f *lab.Firewall) error { return m.Ask(ctx, f, "-n") },
 			})
+		case name == "pfsyncd/plain":
+			list = append(list, contestant{name: name, start: startPfsyncd(pprof), join: upBesideBSD, holds: holds, profiled: pprof})
 		case name == "pfsyncd":
 			list = append(list, contestant{name: name, start: startPfsyncd(pprof), join: up, holds: holds, profiled: pprof})
 		default:
-			return nil, fmt.Errorf("contestant %s: unknown, choose pfsyncd or conntrackd/MODE", name)
+			return nil, fmt.Errorf("contestant %s: unknown, choose pfsyncd, pfsyncd/plain or conntrackd/MODE", name)
 		}
 	}
 	if len(list) == 0 {
@@ -86,14 +93,45 @@ func up(ctx context.Context, f *lab.Firewall) error {
 	return err
 }
 
-func holds(ctx context.Context, f *lab.Firewall, n int) error {
-	return lab.Eventually(ctx, f.Name+": states", func() error {
-		b, err := ask(ctx, f, "/v1/status")
+// bsd is a firewall that is heard once, and speaks OpenBSD's format alone: for its sake
+// all others do so too.
+var bsd = netip.MustParseAddr("192.168.254.99")
+
+// upBesideBSD is up where there is such a firewall.
+func upBesideBSD(ctx context.Context, f *lab.Firewall) error {
+	if err := up(ctx, f); err != nil {
+		return err
+	}
+	var w wire.Writer
+	w.Reset(1480)
+	bare := w.Finish()
+	return lab.Eventually(ctx, f.Name+": a BSD as peer", func() error {
+		if err := rush.Stranger(f.Peer().NS, lab.Sync, bsd, bare); err != nil {
+			return err
+		}
+		s, err := status(ctx, f)
 		if err != nil {
 			return err
 		}
-		var s control.Status
-		if err := json.Unmarshal(b, &s); err != nil {
+		if !slices.ContainsFunc(s.Peers, func(p ifconfig.Peer) bool { return p.Addr == bsd }) {
+			return fmt.Errorf("%d peers, not %v", len(s.Peers), bsd)
+		}
+		return nil
+	})
+}
+
+func status(ctx context.Context, f *lab.Firewall) (s control.Status, err error) {
+	b, err := ask(ctx, f, "/v1/status")
+	if err != nil {
+		return s, err
+	}
+	return s, json.Unmarshal(b, &s)
+}
+
+func holds(ctx context.Context, f *lab.Firewall, n int) error {
+	return lab.Eventually(ctx, f.Name+": states", func() error {
+		s, err := status(ctx, f)
+		if err != nil {
 			return err
 		}
 		if s.States.Local < n {

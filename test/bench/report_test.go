@@ -90,7 +90,7 @@ func TestOneScenario(t *testing.T) {
 	var out strings.Builder
 	s := kinds(1)
 	steady := created(100, 1e9, 1)
-	c := config{bin: dir, plan: "short", with: []string{"pfsyncd"}, limit: 1e12, out: &out, asFound: true, profiles: t.TempDir()}
+	c := config{bin: dir, plan: "short", with: []string{"pfsyncd", "pfsyncd/plain"}, limit: 1e12, out: &out, asFound: true, profiles: t.TempDir()}
 	if err := run(t.Context(), c, []scenario{s, steady}); err != nil {
 		t.Fatal(err)
 	}
