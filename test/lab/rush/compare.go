@@ -28,8 +28,8 @@ func (c *Comparison) Quantile(q float64) time.Duration {
 	return c.Late[min(len(c.Late)-1, int(q*float64(len(c.Late))))]
 }
 
-// tolerance is by how much the time that two entries have left may differ: each kernel
-// counts seconds of its own, and the tables are read one after the other.
+// tolerance is by how many seconds the ends of two entries may lie apart. Large tables are
+// not read at once, so that the ends are compared, not the times left.
 const tolerance = 5
 
 // compared are the bits of the status that two firewalls must agree on.
@@ -111,7 +111,7 @@ func differing(a, b seen) (fields []string) {
 		{"TCP state", a.tcp != b.tcp},
 		{"window scale", a.scales != b.scales},
 		{"mark", a.mark != b.mark},
-		{timeLeft, max(a.timeout, b.timeout)-min(a.timeout, b.timeout) > tolerance},
+		{timeLeft, max(a.ends, b.ends)-min(a.ends, b.ends) > tolerance},
 	} {
 		if field.differs {
 			fields = append(fields, field.name)

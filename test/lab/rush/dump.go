@@ -1,6 +1,8 @@
 package rush
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack/nfattr"
@@ -14,6 +16,7 @@ type seen struct {
 	tcp             uint8
 	scales          [2]uint8
 	made            int64 // ns since 1970, from CTA_TIMESTAMP_START; 0: not told
+	ends            int64 // when it will, in seconds since 1970: timeout, seen from when it was read
 	met             bool  // the other table has it
 }
 
@@ -21,6 +24,7 @@ type seen struct {
 func (t *Table) read(f func(Flow, seen)) error {
 	return t.ask(ctget, unix.NLM_F_DUMP, false, func(payload []byte) {
 		if key, e := decode(payload); key.ours() {
+			e.ends = time.Now().Unix() + int64(e.timeout)
 			f(key, e)
 		}
 	})
