@@ -141,7 +141,7 @@ func (a *arena) try(ctx context.Context, s scenario, k contestant, t *trial) err
 	if err := a.profiled(); err != nil {
 		t.doubt("%v", err)
 	}
-	p.health()
+	p.health(ctx)
 	if err := a.stop(ctx); err != nil {
 		t.doubt("%v", err)
 	}

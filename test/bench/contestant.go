@@ -32,6 +32,8 @@ type contestant struct {
 	join func(ctx context.Context, f *lab.Firewall) error
 	// holds waits until the daemon has read n states of its kernel's; nil: start does.
 	holds func(ctx context.Context, f *lab.Firewall, n int) error
+	// counters are what the daemon has counted, by name; nil: it is not asked.
+	counters func(ctx context.Context, f *lab.Firewall) (map[string]uint64, error)
 	// profiled daemons answer at /debug/ of their control socket.
 	profiled bool
 }
@@ -51,9 +53,9 @@ func contestants(names []string, pprof bool) (list []contestant, err error) {
 				join: func(ctx context.Context, f *lab.Firewall) error { return m.Ask(ctx, f, "-n") },
 			})
 		case name == "pfsyncd/plain":
-			list = append(list, contestant{name: name, start: startPfsyncd(pprof), join: upBesideBSD, holds: holds, profiled: pprof})
+			list = append(list, contestant{name: name, start: startPfsyncd(pprof), join: upBesideBSD, holds: holds, counters: counters, profiled: pprof})
 		case name == "pfsyncd":
-			list = append(list, contestant{name: name, start: startPfsyncd(pprof), join: up, holds: holds, profiled: pprof})
+			list = append(list, contestant{name: name, start: startPfsyncd(pprof), join: up, holds: holds, counters: counters, profiled: pprof})
 		default:
 			return nil, fmt.Errorf("contestant %s: unknown, choose pfsyncd, pfsyncd/plain or conntrackd/MODE", name)
 		}
@@ -91,6 +93,10 @@ func startPfsyncd(pprof bool) func(context.Context, *lab.Firewall) error {
 func up(ctx context.Context, f *lab.Firewall) error {
 	_, err := f.Ifconfig(ctx, "pfsync0", "up", "syncdev", lab.Sync)
 	return err
+}
+
+func counters(ctx context.Context, f *lab.Firewall) (map[string]uint64, error) {
+	return f.Counters(ctx)
 }
 
 // bsd is a firewall that is heard once, and speaks OpenBSD's format alone: for its sake

@@ -47,6 +47,7 @@ func main() {
 	flag.DurationVar(&c.limit, "limit", 0, "leave out what does not fit into this time (default 6m, 60m, 30m for the plans)")
 	flag.StringVar(&c.json, "json", "", "`file` for all that was measured")
 	flag.StringVar(&c.profiles, "profiles", "", "write profiles of pfsyncd into this `folder`; figures are not to be trusted then")
+	show := flag.String("show", "", "show the tables of this `file`, which -json has written, and exit")
 	list := flag.Bool("list", false, "show the plan's scenarios and exit")
 	flag.Parse()
 	c.with, c.only = words(*with), words(*only)
@@ -61,6 +62,13 @@ func main() {
 	if err == nil && *list {
 		for _, s := range scenarios {
 			fmt.Fprintf(c.out, "%s, %d times\n", s.name, s.reps)
+		}
+		return
+	}
+	if err == nil && *show != "" {
+		if err := showFile(c.out, *show); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
 		}
 		return
 	}
@@ -111,10 +119,7 @@ func run(ctx context.Context, c config, scenarios []scenario) (err error) {
 	r.printHead(c.out)
 	err = r.measure(ctx, c, a, scenarios, all)
 	r.Seconds = time.Since(a.began).Seconds()
-	r.printSummary(c.out)
-	if c.plan == "scale" {
-		r.printGrowth(c.out)
-	}
+	r.printEnd(c.out)
 	if c.json != "" {
 		err = errors.Join(err, r.write(c.json))
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/pfsync-linux/pfsync/test/lab"
@@ -48,12 +49,28 @@ func (p *pair) away(ctx context.Context) error {
 	return p.stopOne(ctx, p.lab.B)
 }
 
-// health notes which of the daemons that were started have ended by themselves.
-func (p *pair) health() {
+// health notes which of the daemons that were started have ended by themselves, and what
+// the others have counted.
+func (p *pair) health(ctx context.Context) {
+	p.trial.Counters = map[string]map[string]uint64{}
 	for _, f := range p.started {
 		if !f.Running() {
 			p.trial.doubt("%s's daemon has died", f.Name)
 			p.trial.Figures["died"]++
+			continue
+		}
+		if p.contestant.counters == nil || ctx.Err() != nil {
+			continue
+		}
+		all, err := p.contestant.counters(ctx, f)
+		if err != nil {
+			p.trial.doubt("counters: %v", err)
+			continue
+		}
+		maps.DeleteFunc(all, func(_ string, n uint64) bool { return n == 0 })
+		p.trial.Counters[map[bool]string{true: "primary", false: "backup"}[f == p.lab.A]] = all
+		if n := all["link_receive_drops"]; n > 0 {
+			p.trial.note("%s had no room for %d packets that the link brought", f.Name, n)
 		}
 	}
 }
@@ -177,16 +194,17 @@ func (t *trial) made(m rush.Made, l rush.Load) {
 
 // trial is one contestant's run of one scenario.
 type trial struct {
-	Scenario   string             `json:"scenario"`
-	Contestant string             `json:"contestant"`
-	Rep        int                `json:"rep"`
-	Figures    map[string]float64 `json:"figures,omitempty"`
-	Examples   map[string]string  `json:"examples,omitempty"` // of entries that differ
-	Doubts     []string           `json:"doubts,omitempty"`   // why the figures may not be what they seem
-	Notes      []string           `json:"notes,omitempty"`
-	Error      string             `json:"error,omitempty"`
-	Skipped    string             `json:"skipped,omitempty"`
-	Seconds    float64            `json:"seconds"`
+	Scenario   string                       `json:"scenario"`
+	Contestant string                       `json:"contestant"`
+	Rep        int                          `json:"rep"`
+	Figures    map[string]float64           `json:"figures,omitempty"`
+	Examples   map[string]string            `json:"examples,omitempty"` // of entries that differ
+	Counters   map[string]map[string]uint64 `json:"counters,omitempty"` // of the daemons at the end, those that are not 0
+	Doubts     []string                     `json:"doubts,omitempty"`   // why the figures may not be what they seem
+	Notes      []string                     `json:"notes,omitempty"`
+	Error      string                       `json:"error,omitempty"`
+	Skipped    string                       `json:"skipped,omitempty"`
+	Seconds    float64                      `json:"seconds"`
 }
 
 func (t *trial) doubt(format string, args ...any) {

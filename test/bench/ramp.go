@@ -52,7 +52,7 @@ func (p *pair) rung(ctx context.Context, l rush.Load) (ok, wall bool, err error)
 	if err := one.steady(ctx, l, p.a.New, drained); err != nil {
 		return false, false, err
 	}
-	one.health()
+	one.health(ctx)
 	p.gone += one.spent()
 	if err := errors.Join(p.profiled(), p.stop(ctx)); err != nil {
 		return false, false, err

@@ -218,6 +218,36 @@ func (r *report) printSummary(w io.Writer) {
 	t.Flush()
 }
 
+// printEnd shows the tables that are about all scenarios.
+func (r *report) printEnd(w io.Writer) {
+	r.printSummary(w)
+	if r.Plan == "scale" {
+		r.printGrowth(w)
+	}
+}
+
+// showFile shows a report that was written before.
+func showFile(w io.Writer, file string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var r report
+	if err := json.Unmarshal(b, &r); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	r.printHead(w)
+	var done []string
+	for _, t := range r.Trials {
+		if !slices.Contains(done, t.Scenario) {
+			done = append(done, t.Scenario)
+			r.printScenario(w, t.Scenario)
+		}
+	}
+	r.printEnd(w)
+	return nil
+}
+
 // legend are the names of figures that the last table has.
 var legend = map[string]string{
 	"highest rate held": "highest rate held in full, states/s", "join s": "time to join, s", "cpu s/1k": "CPU, both, s per 1,000 connections",

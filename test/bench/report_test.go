@@ -1,8 +1,12 @@
 package main
 
 import (
+	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
@@ -56,6 +60,21 @@ func TestTableSaysWhatItCannot(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in:\n%s", want, b.String())
 		}
+	}
+}
+
+func TestWrittenReportIsShownAgain(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "report")
+	r := trials()
+	var now, again strings.Builder
+	r.printHead(&now)
+	r.printScenario(&now, "s")
+	r.printEnd(&now)
+	if err := errors.Join(r.write(file), showFile(&again, file)); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(now.String(), again.String()); diff != "" {
+		t.Errorf("-shown at once +shown from the file:\n%s", diff)
 	}
 }
 
