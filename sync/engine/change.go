@@ -87,6 +87,7 @@ func (e *Engine) progress(i slot, c *pfstate.Change) {
 	r.src.State, r.src.WScale = c.State.Src.State, c.State.Src.WScale
 	r.dst.State, r.dst.WScale = c.State.Dst.State, c.State.Dst.WScale
 	r.timeout = c.State.Timeout
+	e.states.observe(i, c)
 	r.learn(&c.State, e.now)
 	if c.Kind != pfstate.Seen && r.written != 0 && e.now-r.written < time.Second {
 		// An order may have reached the table after that: a copy's time is not this one's.
@@ -200,13 +201,18 @@ func (e *Engine) refused(c *pfstate.Change) {
 }
 
 // writeState gives the table the order w for the state in i, as the record has it.
-func (e *Engine) writeState(w pfstate.Write, i slot) {
+func (e *Engine) writeState(w pfstate.Write, i slot) { e.order(w, i, !w.Renew) }
+
+// order is writeState; what conntrack alone knows goes with it if beyond is set.
+func (e *Engine) order(w pfstate.Write, i slot, beyond bool) {
 	r := e.states.at(i)
 	if r.shadow || r.absent && w.Kind != pfstate.WriteInsert {
 		return
 	}
 	w.Ref = r.ref
-	e.states.state(i, e.now, &w.State)
+	if e.states.state(i, e.now, &w.State); !beyond {
+		w.State.Linux.Has = 0
+	}
 	if w.Kind == pfstate.WriteInsert || w.Kind == pfstate.WriteUpdate {
 		e.setTime(r, &w)
 		r.written = e.now

@@ -105,6 +105,7 @@ type Engine struct {
 	beaconed  time.Duration
 	greeted   time.Duration
 	sentAt    []uint64 // e.seq, each second
+	terse     compact
 
 	// Of the packet being handled.
 	speaking    *peer

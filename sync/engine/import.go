@@ -186,7 +186,7 @@ func (e *Engine) known(i slot, s *pfstate.State, said uint64) {
 	if s.Src.State == r.src.State && s.Dst.State == r.dst.State {
 		expire = max(expire, r.expire(e.now))
 	}
-	e.update = wire.UpdC{ID: s.ID, Src: s.Src, Dst: s.Dst, Timeout: s.Timeout}
+	e.update = wire.UpdC{ID: s.ID, Src: s.Src, Dst: s.Dst, Timeout: s.Timeout, Linux: s.Linux}
 	e.merge(i, &e.update, expire)
 }
 

@@ -22,6 +22,7 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 		isStale = staleTCP
 	}
 	staleSides := 0
+	beyond := e.states.differs(i, &u.Linux) // what pf's words do not tell is news
 	for _, side := range []struct{ ours, theirs *pfstate.Peer }{{&r.src, &u.Src}, {&r.dst, &u.Dst}} {
 		if isStale(side.ours, side.theirs) {
 			staleSides++
@@ -35,6 +36,7 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 	if r.absent && r.retry { // not in the table, but it may be soon
 		if staleSides < 2 {
 			r.timeout = u.Timeout
+			e.states.tell(i, &u.Linux)
 		}
 		return
 	}
@@ -44,13 +46,16 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 			r.timeout, expire = pfstate.TimeoutOf(r.proto, r.src.State, r.dst.State), 0
 		}
 		if r.carrier && !news && e.speaking.linux {
-			return // what traffic does with the entry's time is better known here
+			return // what traffic does with the entry is better known here
+		}
+		if beyond {
+			e.states.tell(i, &u.Linux)
 		}
 		if r.carrier {
 			expire = 0
 		}
 		r.learnt, r.lifetime, r.unsure = e.now, expire, expire == 0
-		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: !news}, i)
+		e.order(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: !news}, i, news || beyond)
 	}
 	if staleSides > 0 {
 		e.counters.add(stale)

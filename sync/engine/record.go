@@ -61,6 +61,11 @@ type record struct {
 	prev, next slot   // in the queue
 	twin       slot   // pf's other state of the same connection
 
+	mark   uint32
+	has    pfstate.LinuxFields
+	status uint8
+	tcp    [2]uint8
+
 	flags     pfstate.Flags
 	proto     uint8
 	direction pfstate.Direction

@@ -40,6 +40,7 @@ type store struct {
 	byID   map[pfstate.ID]slot
 	byFlow map[flow]slot
 	extras map[slot]extra
+	rares  map[slot]pfstate.Rare
 	queues [numQueues]list
 	count  [3]int // by origin
 }
@@ -51,6 +52,7 @@ func newStore() store {
 		byID:   make(map[pfstate.ID]slot),
 		byFlow: make(map[flow]slot),
 		extras: make(map[slot]extra),
+		rares:  make(map[slot]pfstate.Rare),
 	}
 }
 
@@ -85,6 +87,7 @@ func (st *store) add(s *pfstate.State, from origin, now time.Duration) slot {
 		timeout: s.Timeout, origin: from,
 	}
 	r.learn(s, now)
+	st.tell(i, &s.Linux)
 	st.byID[r.id] = i
 	if f := r.flow(); st.byFlow[f] == 0 {
 		st.byFlow[f] = i
@@ -107,6 +110,9 @@ func (st *store) remove(i slot) {
 	}
 	if r.extra {
 		delete(st.extras, i)
+	}
+	if r.has&pfstate.HasRare != 0 {
+		delete(st.rares, i)
 	}
 	st.count[r.origin]--
 	*r = record{}
@@ -162,6 +168,7 @@ func (st *store) state(i slot, now time.Duration, s *pfstate.State) {
 	s.ID, s.Wire, s.Stack, s.Src, s.Dst = r.id, r.wire.unpack(), r.stack.unpack(), r.src, r.dst
 	s.Creation, s.Expire = now-r.created, r.expire(now)
 	s.Flags, s.Proto, s.Direction, s.Timeout = r.flags, r.proto, r.direction, r.timeout
+	st.linux(i, &s.Linux)
 	if r.extra {
 		x := st.extras[i]
 		s.Route, s.RTable, s.Rule, s.Anchor, s.NATRule, s.IfName = x.route, x.rtable, x.rule, x.anchor, x.nat, x.ifName

@@ -33,6 +33,7 @@ func (e *Engine) sweepTurn() {
 		e.retryBulk()
 		e.sendRecovered(false)
 		e.watchPeers()
+		e.probeBSD()
 		e.retireKey()
 		e.retryTurn()
 	}
@@ -40,6 +41,7 @@ func (e *Engine) sweepTurn() {
 		e.graves.turn()
 	}
 	e.sendBeacon()
+	e.watchForm()
 	e.repairTurn()
 	e.removeStale()
 	if e.dump.mutes > 0 && e.now-e.dump.endedAt >= max(mutesEvery, 20*e.dump.took) {
