@@ -93,3 +93,29 @@ func (r *Rare) SetMaster(t Tuple, proto uint8) {
 		}
 	}
 }
+
+// Take makes x what y says. What y has nothing of that seldom changes stays.
+func (x *Linux) Take(y *Linux) {
+	if y.Has == 0 {
+		return
+	}
+	old := *x
+	*x = *y
+	keep := old.Has & HasRare &^ y.Has
+	if keep == 0 {
+		return
+	}
+	x.Has |= keep
+	if keep&HasLabels != 0 {
+		x.Rare.Labels = old.Rare.Labels
+	}
+	if keep&HasHelper != 0 {
+		x.Rare.Helper = old.Rare.Helper
+	}
+	if keep&HasMaster != 0 {
+		x.Rare.Master = old.Rare.Master
+	}
+	if keep&HasSeqAdj != 0 {
+		x.Rare.SeqAdj = old.Rare.SeqAdj
+	}
+}

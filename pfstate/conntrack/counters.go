@@ -38,6 +38,7 @@ const (
 	refusedNoState
 	refusedUnsupported
 	refusedOther
+	beyondRefused
 	natHooksMade
 	natHooksFailed
 	hints
@@ -74,6 +75,7 @@ var counterTable = [counters]struct{ name, help string }{
 	refusedNoState:     {"refused_no_state", "updates refused: no such state"},
 	refusedUnsupported: {"refused_unsupported", "writes refused: conntrack cannot express the state"},
 	refusedOther:       {"refused_other", "writes refused by the kernel for another reason"},
+	beyondRefused:      {"beyond_refused", "writes without the labels, helper or master that they had, which this kernel refused (no rule uses labels, no such helper, no such master)"},
 	natHooksMade:       {"nat_hooks_made", "times table inet pfsyncd was made, the first time included"},
 	natHooksFailed:     {"nat_hooks_failed", "times table inet pfsyncd could not be made"},
 	hints:              {"forwarding_hints", "times packets had been forwarded since a tenth of a second ago"},

@@ -201,17 +201,23 @@ func (e *Engine) refused(c *pfstate.Change) {
 }
 
 // writeState gives the table the order w for the state in i, as the record has it.
-func (e *Engine) writeState(w pfstate.Write, i slot) { e.order(w, i, !w.Renew) }
+func (e *Engine) writeState(w pfstate.Write, i slot) { e.order(w, i, w.Kind == pfstate.WriteInsert) }
 
-// order is writeState; what conntrack alone knows goes with it if beyond is set.
+// order is writeState. What conntrack alone knows goes with it if beyond is set, and
+// otherwise only what is of the progress: what rules do to an entry here, they keep.
 func (e *Engine) order(w pfstate.Write, i slot, beyond bool) {
 	r := e.states.at(i)
 	if r.shadow || r.absent && w.Kind != pfstate.WriteInsert {
 		return
 	}
 	w.Ref = r.ref
-	if e.states.state(i, e.now, &w.State); !beyond {
-		w.State.Linux.Has = 0
+	e.states.state(i, e.now, &w.State)
+	switch x := &w.State.Linux; {
+	case beyond:
+	case w.Renew:
+		x.Has = 0
+	default:
+		x.Has &= pfstate.HasStatus | pfstate.HasTCP
 	}
 	if w.Kind == pfstate.WriteInsert || w.Kind == pfstate.WriteUpdate {
 		e.setTime(r, &w)

@@ -55,7 +55,7 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 			expire = 0
 		}
 		r.learnt, r.lifetime, r.unsure = e.now, expire, expire == 0
-		e.order(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: !news}, i, news || beyond)
+		e.order(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: !news}, i, beyond)
 	}
 	if staleSides > 0 {
 		e.counters.add(stale)
