@@ -281,6 +281,12 @@ func (w *TrailerWriter) Same(epoch uint64, bits []byte) {
 	w.b = append(w.b, bits[:Buckets/8]...)
 }
 
+// Attr appends any attribute.
+func (w *TrailerWriter) Attr(typ AttrType, body []byte) {
+	w.attr(typ, len(body))
+	w.b = append(w.b, body...)
+}
+
 // Compact appends what a CompactWriter has built.
 func (w *TrailerWriter) Compact(attrs []byte) { w.b = append(w.b, attrs...) }
 

@@ -45,9 +45,6 @@ const (
 	updateTags
 	updateLabels
 	updateSeqAdj
-
-	// updateSaid are those that Said names.
-	updateSaid = updateTCP | updateStatus | updateMark | updateLabels
 )
 
 const (
