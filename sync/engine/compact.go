@@ -62,6 +62,7 @@ func (c *compact) begin(e *Engine, f form) {
 	if c.on = f == terse; !c.on {
 		return
 	}
+	e.speaks(f)
 	c.listened = true
 	if tap, ok := e.tap.(Listened); ok {
 		c.listened = tap.Listened()
@@ -94,13 +95,8 @@ func (c *compact) walks(all bool, now time.Duration) {
 // understood nothing since it was left.
 func (e *Engine) watchForm() {
 	c := &e.terse
-	if f := e.form(); f != c.form && e.linkState.Up {
-		c.form = f
-		e.counters.add(formChanges)
-		e.log.Debug("form of messages", "compact", f == terse)
-		if c.changed = 0; f == plain && e.bsdKnown() {
-			c.changed = e.now
-		}
+	if e.linkState.Up {
+		e.speaks(e.form())
 	}
 	if c.changed == 0 || !e.running() {
 		return
@@ -109,6 +105,20 @@ func (e *Engine) watchForm() {
 		e.serveBulk(nil)
 	}
 	c.changed = 0
+}
+
+// speaks notes the form in which states are told from now on.
+func (e *Engine) speaks(f form) {
+	c := &e.terse
+	if f == c.form {
+		return
+	}
+	c.form = f
+	e.counters.add(formChanges)
+	e.log.Debug("form of messages", "compact", f == terse)
+	if c.changed = 0; f == plain && e.bsdKnown() {
+		c.changed = e.now
+	}
 }
 
 // bsdKnown tells that somebody without trailers is known, be he silent.
