@@ -130,6 +130,7 @@ func (e *Engine) receiveBSD(p *link.Packet, rest []byte) {
 	}
 	e.came(sender)
 	e.speaking, e.packetSeq, e.packetFlags, e.late = sender, 0, 0, false
+	e.speaks(e.form())
 	e.sections(rest)
 	e.newcomer(fresh)
 }
