@@ -206,6 +206,38 @@ func TestSilentBSDIsAskedWhetherItIsThere(t *testing.T) {
 	})
 }
 
+// pfsync0 shows pf's messages to whoever watches, whatever goes over the link, and costs
+// nothing when nobody does.
+func TestPfsync0ShowsPFsMessages(t *testing.T) {
+	terse(t, func(r *rig, p *linux) {
+		shows := func(want ...string) {
+			t.Helper()
+			synctest.Wait()
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if !slices.Equal(r.frames, want) {
+				t.Errorf("shown %q, want %q", r.frames, want)
+			}
+			r.frames = nil
+		}
+		r.frames = nil
+		s := tcp(us, 1, synSent, closed)
+		r.table(created(s))
+		r.sees("insert 0000000000000001/aaaaaaaa 2:0 mark 0")
+		shows("INS 0000000000000001/aaaaaaaa 2:0")
+		r.table(updated(tcp(us, 1, estab, estab)))
+		r.table(deleted(s))
+		shows("UPD_C 0000000000000001/aaaaaaaa 4:4", "DEL_C 0000000000000001/aaaaaaaa")
+		r.mu.Lock()
+		r.unseen = true
+		r.mu.Unlock()
+		r.forget()
+		r.table(created(s))
+		r.sees("insert 0000000000000001/aaaaaaaa 2:0 mark 0")
+		shows()
+	})
+}
+
 // What compact messages cannot say is said in pf's form.
 func TestStatesOfAPFGoInPFsForm(t *testing.T) {
 	terse(t, func(r *rig, p *linux) {
