@@ -200,6 +200,10 @@ func (e *Engine) logGivenUp() {
 // what the first dump has still to show is offered at its end.
 func (e *Engine) bulkEnded(ok bool) {
 	e.bulk.state, e.bulk.ok, e.bulk.since = bulkIdle, ok, e.now
+	e.haveStates(ok)
+	if ok && e.states.count[inherited] > 0 {
+		e.loosen()
+	}
 	e.bulk.timer.Stop()
 	e.offer()
 }

@@ -44,6 +44,7 @@ func (e *Engine) sweepTurn() {
 	e.watchForm()
 	e.repairTurn()
 	e.removeStale()
+	e.loosenTurn()
 	if e.dump.mutes > 0 && e.now-e.dump.endedAt >= max(mutesEvery, 20*e.dump.took) {
 		e.startDump()
 	}
