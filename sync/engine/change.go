@@ -34,7 +34,10 @@ func (e *Engine) changed(c *pfstate.Change) {
 }
 
 // find returns the record of the connection that s is.
-func (e *Engine) find(s *pfstate.State) slot { return e.states.byFlow[flowOf(s)] }
+func (e *Engine) find(s *pfstate.State) slot {
+	f := flowOf(s)
+	return e.states.flowing(&f)
+}
 
 // moved takes what traffic made of a state: a new one, or progress.
 func (e *Engine) moved(c *pfstate.Change) {
@@ -147,7 +150,7 @@ func (e *Engine) forget(i slot, by *peer) {
 		taker = by.self
 	}
 	e.drop(r.id, r.word, taker, e.packetSeq)
-	e.dump.ended(r.flow())
+	e.dump.ended(e.states.flow(i))
 	e.states.remove(i)
 }
 

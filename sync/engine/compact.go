@@ -139,7 +139,7 @@ func (e *Engine) putUpdate(flags wire.TrailerFlags, u *wire.UpdC) (int, form) {
 }
 
 // protoOf is the protocol of a state that has a record.
-func (e *Engine) protoOf(id pfstate.ID) uint8 { return e.states.at(e.states.byID[id]).proto }
+func (e *Engine) protoOf(id pfstate.ID) uint8 { return e.states.at(e.states.named(id)).proto }
 
 // putFull writes a whole state, and returns the packet's number and the form.
 func (e *Engine) putFull(flags wire.TrailerFlags, s *pfstate.State, a wire.Action) (int, form) {
@@ -188,7 +188,7 @@ func (e *Engine) compactEntries(typ wire.AttrType, creator uint32, b []byte) (er
 		for i := range len(b) / wire.DeletedLen {
 			id := wire.DeletedAt(b, creator, i)
 			e.cameCompact(wire.ActDelC)
-			e.removeFor(id, e.states.byID[id])
+			e.removeFor(id, e.states.named(id))
 		}
 		return nil
 	case wire.AttrState:
@@ -270,7 +270,7 @@ func (e *Engine) probeAnswered(id pfstate.ID) bool {
 		return false
 	}
 	p.probed = pfstate.ID{}
-	return e.states.byID[id] != 0
+	return e.states.named(id) != 0
 }
 
 // mayForget tells that p, not heard for long, may be forgotten: a BSD only after it

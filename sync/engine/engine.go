@@ -85,6 +85,7 @@ type Engine struct {
 	from       netip.Addr    // sender of the packet being handled
 	incoming   pfstate.State // the state in it being handled
 	update     wire.UpdC     // the update in it being handled
+	merged     ends          // what is made of it
 	pace       *time.Timer
 	pacing     bool
 

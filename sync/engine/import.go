@@ -164,7 +164,7 @@ func (e *Engine) limited(p *peer) bool {
 // names other keys by it speaks of a successor.
 func (e *Engine) known(i slot, s *pfstate.State, said uint64) {
 	r := e.states.at(i)
-	if !r.shadow && r.flow() != flowOf(s) {
+	if f := flowOf(s); !r.shadow && !e.states.isFlow(i, &f) {
 		e.remove(i)
 		if e.importState(wire.ActIns, s, said) == refusedForGood && said != 0 {
 			e.refuse(s.ID, said)

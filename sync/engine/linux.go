@@ -88,17 +88,19 @@ func (st *store) differs(i slot, x *pfstate.Linux) bool {
 // update is what an update says of the state in i.
 func (st *store) update(i slot, u *wire.UpdC) {
 	r := st.at(i)
-	*u = wire.UpdC{ID: r.id, Src: r.src, Dst: r.dst, Timeout: r.timeout}
+	*u = wire.UpdC{ID: r.id, Timeout: r.timeout}
+	st.ends(i, &u.Src, &u.Dst)
 	st.linux(i, &u.Linux)
 }
 
 // name is what the state in i is called by who says it in that form, as it stands.
 func (st *store) name(i slot, f form) uint64 {
 	r := st.at(i)
+	src, dst := pfstate.Peer{State: r.src.State, WScale: r.src.WScale}, pfstate.Peer{State: r.dst.State, WScale: r.dst.WScale}
 	if f == plain || r.has&^pfstate.HasMark == 0 && r.mark == 0 {
-		return wire.Said(r.id, &r.src, &r.dst, r.timeout)
+		return wire.Said(r.id, &src, &dst, r.timeout)
 	}
 	var x pfstate.Linux
 	st.linux(i, &x)
-	return wire.SaidCompact(r.id, &r.src, &r.dst, r.timeout, &x)
+	return wire.SaidCompact(r.id, &src, &dst, r.timeout, &x)
 }

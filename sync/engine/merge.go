@@ -22,13 +22,18 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 		isStale = staleTCP
 	}
 	staleSides := 0
+	src, dst := &e.merged[0], &e.merged[1] // not variables here: those would be on the heap
+	e.states.ends(i, src, dst)
 	beyond := e.states.differs(i, &u.Linux) // what pf's words do not tell is news
-	for _, side := range []struct{ ours, theirs *pfstate.Peer }{{&r.src, &u.Src}, {&r.dst, &u.Dst}} {
+	for _, side := range []struct{ ours, theirs *pfstate.Peer }{{src, &u.Src}, {dst, &u.Dst}} {
 		if isStale(side.ours, side.theirs) {
 			staleSides++
 		} else {
 			*side.ours = *side.theirs
 		}
+	}
+	if staleSides < 2 {
+		e.states.setEnds(i, src, dst)
 	}
 	if expire == 0 && (r.shadow || r.absent) {
 		expire = u.Timeout.Default() // no table to ask

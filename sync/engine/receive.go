@@ -210,7 +210,7 @@ func (e *Engine) eachID(s wire.Section, handle func(pfstate.ID, slot)) {
 			e.counters.add(badValue)
 			continue
 		}
-		handle(id, e.states.byID[id])
+		handle(id, e.states.named(id))
 	}
 }
 
@@ -238,7 +238,7 @@ func (e *Engine) receiveState(a wire.Action, s *pfstate.State) bool {
 		said = wire.SaidCompact(s.ID, &s.Src, &s.Dst, s.Timeout, &s.Linux)
 	}
 	e.unrefuse(p, s.ID)
-	if i := e.states.byID[s.ID]; i != 0 {
+	if i := e.states.named(s.ID); i != 0 {
 		if !e.overtaken(i) {
 			e.known(i, s, said)
 		}
@@ -276,7 +276,7 @@ func (e *Engine) receiveUpdC(s wire.Section) {
 
 // receiveUpdate takes an update of either form.
 func (e *Engine) receiveUpdate(u *wire.UpdC) {
-	i := e.states.byID[u.ID]
+	i := e.states.named(u.ID)
 	switch {
 	case i != 0 && e.overtaken(i):
 	case i != 0:
@@ -323,7 +323,7 @@ func (e *Engine) receiveDelC(s wire.Section) {
 
 // receiveDel uses only the id of the full state, as OpenBSD does.
 func (e *Engine) receiveDel(s wire.Section) {
-	e.eachState(s, func(state *pfstate.State) { e.removeFor(state.ID, e.states.byID[state.ID]) })
+	e.eachState(s, func(state *pfstate.State) { e.removeFor(state.ID, e.states.named(state.ID)) })
 }
 
 // removeFor removes the state id, in slot i if it is known, because a peer says so.

@@ -242,7 +242,7 @@ func (e *Engine) mend(p *peer) {
 	r := &p.repair
 	var ask []pfstate.ID
 	for id, said := range r.listed {
-		i := e.states.byID[id]
+		i := e.states.named(id)
 		switch {
 		case i == 0 && p.refused[id] == said:
 		case i == 0:

@@ -34,7 +34,7 @@ func (e *Engine) serveBulk(p *peer) {
 	*w = walk{active: true, all: all, next: 1}
 	e.terse.walks(all, e.now)
 	if p != nil {
-		e.log.Info("bulk update asked for", "peer", p.addr, "states", len(e.states.byID))
+		e.log.Info("bulk update asked for", "peer", p.addr, "states", e.states.len())
 	}
 }
 
