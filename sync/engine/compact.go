@@ -127,9 +127,9 @@ func (e *Engine) bsdKnown() (known bool) {
 	return known
 }
 
-// putUpdate writes an update, and returns the packet's number and the form.
-func (e *Engine) putUpdate(flags wire.TrailerFlags, u *wire.UpdC) (int, form) {
-	if !e.terse.on || !wire.TersePeer(&u.Src, e.protoOf(u.ID)) || !wire.TersePeer(&u.Dst, e.protoOf(u.ID)) {
+// putUpdate writes an update of r, and returns the packet's number and the form.
+func (e *Engine) putUpdate(flags wire.TrailerFlags, r *record, u *wire.UpdC) (int, form) {
+	if !e.terse.on || r.deep && !(wire.TersePeer(&u.Src, r.proto) && wire.TersePeer(&u.Dst, r.proto)) {
 		e.terse.show(func(p *packets) { p.put(flags, func(w *wire.Writer) bool { return w.UpdC(u) }) })
 		return e.out.put(flags, func(w *wire.Writer) bool { return w.UpdC(u) }), plain
 	}
@@ -137,9 +137,6 @@ func (e *Engine) putUpdate(flags wire.TrailerFlags, u *wire.UpdC) (int, form) {
 	e.terse.show(func(p *packets) { p.put(flags, func(w *wire.Writer) bool { return w.UpdC(u) }) })
 	return e.out.putCompact(flags, func(w *wire.CompactWriter) bool { return w.Update(u) }), terse
 }
-
-// protoOf is the protocol of a state that has a record.
-func (e *Engine) protoOf(id pfstate.ID) uint8 { return e.states.at(e.states.named(id)).proto }
 
 // putFull writes a whole state, and returns the packet's number and the form.
 func (e *Engine) putFull(flags wire.TrailerFlags, s *pfstate.State, a wire.Action) (int, form) {

@@ -108,15 +108,17 @@ func (st *store) leaveID(i slot) {
 	}
 }
 
-// enterFlow makes i the record of its connection.
-func (st *store) enterFlow(i slot) {
+// enterFlow makes i the record of its connection, if none is or replace is set.
+func (st *store) enterFlow(i slot, replace bool) {
 	st.byFlow.reserve(st.hashOfFlow)
 	f := st.flow(i)
-	at := st.placeOfFlow(&f)
-	if st.byFlow.table[at] == 0 {
+	switch at := st.placeOfFlow(&f); {
+	case st.byFlow.table[at] == 0:
 		st.byFlow.used++
+		st.byFlow.table[at] = i
+	case replace:
+		st.byFlow.table[at] = i
 	}
-	st.byFlow.table[at] = i
 }
 
 func (st *store) leaveFlow(i slot) {

@@ -175,10 +175,10 @@ func (e *Engine) putUpdates() {
 		e.states.unlink(i)
 		e.counters.out[wire.ActUpdC]++
 		if !r.claims() {
-			e.putUpdate(wire.FlagAnswer, u)
+			e.putUpdate(wire.FlagAnswer, r, u)
 			continue
 		}
-		n, f := e.putUpdate(0, u)
+		n, f := e.putUpdate(0, r, u)
 		e.say(i, e.seqOf(n), f)
 	}
 }

@@ -98,9 +98,7 @@ func (st *store) add(s *pfstate.State, from origin, now time.Duration) slot {
 	st.setKeys(i, s)
 	st.setEnds(i, &s.Src, &s.Dst)
 	st.enterID(i)
-	if f := st.flow(i); st.flowing(&f) == 0 {
-		st.enterFlow(i)
-	}
+	st.enterFlow(i, false)
 	if x, more := extraOf(s); more {
 		st.extras[i], r.extra = x, true
 	}
@@ -137,7 +135,7 @@ func (st *store) pair(i, j slot) {
 	older.twin, younger.twin = j, i
 	if !st.translated(i) && st.translated(j) {
 		older.shadow = true
-		st.enterFlow(j)
+		st.enterFlow(j, true)
 	} else {
 		younger.shadow = true
 	}
@@ -152,7 +150,7 @@ func (st *store) untwin(i slot) {
 	other := st.at(r.twin)
 	if other.shadow {
 		other.shadow, other.ref, other.generation = false, r.ref, r.generation
-		st.enterFlow(r.twin)
+		st.enterFlow(r.twin, true)
 		r.shadow = true
 	}
 	r.twin, other.twin = 0, 0
