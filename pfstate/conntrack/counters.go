@@ -51,7 +51,7 @@ var counterTable = [counters]struct{ name, help string }{
 	eventsUpdate:       {"events_update", "states moved on by traffic or another program"},
 	eventsDestroy:      {"events_destroy", "states removed by a packet or another program"},
 	eventsExpired:      {"events_expired", "states whose time ran out"},
-	eventsOwn:          {"events_own", "echoes of own writes, dropped"},
+	eventsOwn:          {"events_own", "echoes of own writes that the socket's filter let through, dropped"},
 	ignoredProtocol:    {"ignored_protocol", "entries of pfsync, IGMP, CARP or VRRP"},
 	ignoredNeighbour:   {"ignored_neighbour", "entries of IPv6 neighbour discovery"},
 	ignoredLoopback:    {"ignored_loopback", "entries to or from a loopback address"},
