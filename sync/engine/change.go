@@ -56,7 +56,7 @@ func (e *Engine) moved(c *pfstate.Change) {
 		}
 		i = e.states.add(&c.State, local, e.now)
 		r := e.states.at(i)
-		r.ref, r.carrier, r.active, r.generation = c.Ref, true, e.now, e.dump.generation
+		r.ref, r.carrier, r.active, r.generation = c.Ref, true, stampOf(e.now), e.dump.generation
 		e.graves.dig(r.id)
 		e.queueInsert(i)
 		return
@@ -81,7 +81,7 @@ func (e *Engine) progress(i slot, c *pfstate.Change) {
 	if !r.carrier && r.word.by >= firstPeer {
 		e.counters.add(takenOver)
 	}
-	r.ref, r.carrier, r.active, r.absent, r.generation = c.Ref, true, e.now, false, e.dump.generation
+	r.ref, r.carrier, r.active, r.absent, r.generation = c.Ref, true, stampOf(e.now), false, e.dump.generation
 	r.leased, r.doomed, r.retry = false, false, false
 	if c.Kind != pfstate.Seen {
 		r.mute = false

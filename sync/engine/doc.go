@@ -39,7 +39,7 @@
 //
 // # Memory
 //
-// A record takes 200 bytes, found by two indices of 4 bytes a slot. Beside the records, in
+// A record takes 192 bytes, found by two indices of 4 bytes a slot. Beside the records, in
 // maps, are what only few have: addresses of IPv6, what a pf knows of its peers and
 // rules, labels and the like.
 package engine

@@ -66,7 +66,7 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 	if said != 0 {
 		e.told(i, said)
 	}
-	r.heard, r.generation, r.unsure = e.now, e.dump.generation, s.Expire == 0
+	r.heard, r.generation, r.unsure = stampOf(e.now), e.dump.generation, s.Expire == 0
 	if twin != 0 {
 		e.states.pair(twin, i)
 	}

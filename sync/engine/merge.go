@@ -13,7 +13,7 @@ import (
 // lives on for expire; 0 begins a full period, however long the table has it.
 func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 	r := e.states.at(i)
-	r.heard = e.now
+	r.heard = stampOf(e.now)
 	// Traffic may have moved the table's entry on, the event of it on its way to us:
 	// what is no news must not set it back.
 	news := r.behind(u)

@@ -27,14 +27,15 @@ type record struct {
 	src, dst end
 
 	// Since the engine's start, in nanoseconds.
-	created  time.Duration
 	learnt   time.Duration // when lifetime was learnt
 	lifetime time.Duration // left at that moment
 	until    time.Duration // when the table's entry runs out unless traffic renews it; 0: not known
 	written  time.Duration // when the table was last ordered to change its entry, 0 never
 	probed   time.Duration // when the table was last asked for it
-	heard    time.Duration // last pfsync message for this state, 0 never
-	active   time.Duration // last sign of traffic here, 0 never
+
+	created stamp
+	heard   stamp // last pfsync message for this state, 0 never
+	active  stamp // last sign of traffic here, 0 never
 
 	word word // what was last said of it, by us or by a peer
 
@@ -103,7 +104,7 @@ func (r *record) ahead(s *pfstate.State) bool {
 
 // justActive tells that traffic has moved the state here a moment ago.
 func (r *record) justActive(now time.Duration) bool {
-	return r.active != 0 && now-r.active < fastBound
+	return r.active != 0 && r.active.age(now) < fastBound
 }
 
 // closed tells that both sides of a TCP connection have ended.

@@ -90,7 +90,7 @@ func (st *store) add(s *pfstate.State, from origin, now time.Duration) slot {
 	}
 	r := st.at(i)
 	*r = record{
-		id: s.ID, created: now - s.Creation, flags: s.Flags, proto: s.Proto, direction: s.Direction,
+		id: s.ID, created: bornAt(now - s.Creation), flags: s.Flags, proto: s.Proto, direction: s.Direction,
 		timeout: s.Timeout, origin: from,
 	}
 	r.learn(s, now)
@@ -180,7 +180,7 @@ func (st *store) state(i slot, now time.Duration, s *pfstate.State) {
 	s.ID = r.id
 	st.unpack(i, s)
 	st.ends(i, &s.Src, &s.Dst)
-	s.Creation, s.Expire = now-r.created, r.expire(now)
+	s.Creation, s.Expire = r.created.age(now), r.expire(now)
 	s.Flags, s.Proto, s.Direction, s.Timeout = r.flags, r.proto, r.direction, r.timeout
 	st.linux(i, &s.Linux)
 	if r.extra {
