@@ -171,6 +171,7 @@ func (e *Engine) bulkLate() {
 
 func (e *Engine) bulkFinish() {
 	e.counters.add(bulkDone)
+	e.durations.add(bulkAsked, e.now-e.bulk.since)
 	e.bulk.gaveUp = false
 	e.log.Info("bulk update received", "states", e.states.count[imported], "took", e.now-e.bulk.since, "tries", e.bulk.tries)
 	e.bulkEnded(true)

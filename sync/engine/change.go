@@ -156,6 +156,9 @@ func (e *Engine) forget(i slot, by *peer) {
 
 // applied acknowledges a state whose sender waits for it.
 func (e *Engine) applied(c *pfstate.Change) {
+	if c.Op == pfstate.WriteFence {
+		e.passed()
+	}
 	if c.Op != pfstate.WriteInsert {
 		return
 	}

@@ -66,6 +66,10 @@ type Engine struct {
 	counters   counters
 	writes     *pfstate.Batch[pfstate.Write] // waiting for the table to take them
 	orders     pfstate.Batches[pfstate.Write]
+	fences     []fence // in the order of theirs among the writes
+	sampling   bool    // one of them is a sample
+	sampled    time.Duration
+	durations  durations
 	deletes    []gone        // DEL_C to send
 	waiting    time.Duration // when the oldest unsent message was queued; valid while queued
 	push       bool          // send now
@@ -194,6 +198,7 @@ func (e *Engine) Run(ctx context.Context) {
 				e.receive(&b.Items[i])
 			}
 			b.Free()
+			e.sample()
 		case s := <-e.link.Statuses():
 			e.tick()
 			e.linkChanged(s)

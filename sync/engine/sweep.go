@@ -36,6 +36,7 @@ func (e *Engine) sweepTurn() {
 		e.probeBSD()
 		e.retireKey()
 		e.retryTurn()
+		e.watchDump()
 	}
 	if s.turn%8 == 0 {
 		e.graves.turn()
