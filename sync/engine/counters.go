@@ -83,6 +83,11 @@ const (
 	endedAway
 	insertsRetried
 	noSync
+	deferredPackets
+	deferAcked
+	deferTimedOut
+	deferQueueFull
+	deferPassed
 
 	numCounters
 )
@@ -160,6 +165,11 @@ var counterTable = [numCounters]struct{ name, help string }{
 	staleCopies:     {"stalecopies", "copies found at the start that their owner had ended meanwhile"},
 	endedAway:       {"endedaway", "own states that had ended here while the daemon was not running"},
 	noSync:          {"nosync", "changes of states that are not advertised (no-sync)"},
+	deferredPackets: {"deferred", "first packets held until a peer knows their state (defer)"},
+	deferAcked:      {"deferacked", "first packets let go because a peer had acknowledged their state"},
+	deferTimedOut:   {"defertimedout", "first packets let go because no peer had acknowledged their state in time"},
+	deferQueueFull:  {"deferqueuefull", "first packets let go early because too many were held"},
+	deferPassed:     {"deferpassed", "first packets let go at once: of known or no-sync states, or while no peer answers"},
 	insertsRetried:  {"insertsretried", "states offered to the table again after it had refused them"},
 }
 

@@ -30,8 +30,12 @@ type Config struct {
 	Creator    uint32 // host id, not 0
 	StateLimit int    // pf's `limit states`; bounds the bulk timeout. 0: 100000
 	PeerStates int    // states that one peer may have here, all BSD peers counting as one; 0: no limit
-	Continues  bool   // the table is the very one that an earlier engine of this creatorid had
-	Log        *slog.Logger
+	Holder     Holder // of first packets, for defer; nil: none are held
+	// Queued makes a Created of the connection that the kernel gave with a held packet, and tells
+	// whether it is in the table already. Nil if there is no Holder that gives them.
+	Queued    func(ct []byte, c *pfstate.Change) (confirmed, ok bool)
+	Continues bool // the table is the very one that an earlier engine of this creatorid had
+	Log       *slog.Logger
 }
 
 // Settings is what ifconfig sets.
@@ -40,6 +44,8 @@ type Settings struct {
 	MTU    int // of pfsync0 or of the syncdev, whichever is less; counts the IP header
 	MaxUpd int
 	Defer  bool
+
+	DeferDelay time.Duration // that a first packet waits at most, 0: pf's 20 ms
 }
 
 // DefaultSettings are those of a pfsync0 just made.
@@ -77,6 +83,7 @@ type Engine struct {
 	bulk       bulk
 	serving    walk // our answer to a bulk request
 	sweep      sweep
+	deferring  deferring
 	peers      peers
 	from       netip.Addr    // sender of the packet being handled
 	incoming   pfstate.State // the state in it being handled
@@ -132,6 +139,7 @@ func New(cfg Config, table Table, l Link, tap Tap) *Engine {
 	e.graves.reset()
 	e.requests.reset()
 	e.peers = newPeers()
+	e.deferring = newDeferring(cfg.Holder)
 	e.past.until = make(map[uint64]uint64)
 	e.epoch = newEpoch()
 	e.ranges = make([]wire.Range, 0, rangesMax)
@@ -147,6 +155,8 @@ func (e *Engine) Run(ctx context.Context) {
 	e.pace = newStoppedTimer()
 	e.gapTimer = newStoppedTimer()
 	defer e.gapTimer.Stop()
+	e.deferring.timer = newStoppedTimer()
+	defer e.deferring.timer.Stop()
 	sweepTimer := time.NewTicker(sweepEvery)
 	defer sweepTimer.Stop()
 	defer e.bulk.timer.Stop()
@@ -165,6 +175,8 @@ func (e *Engine) Run(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
+			e.undeferAll()
+			e.letGo()
 			for range lastFlushes {
 				if !e.flush() {
 					break
@@ -186,6 +198,15 @@ func (e *Engine) Run(ctx context.Context) {
 				e.receive(&b.Items[i])
 			}
 			b.Free()
+		case b := <-e.heldPackets():
+			e.tick()
+			for i := range b.Items {
+				e.holdPacket(&b.Items[i])
+			}
+			b.Free()
+		case <-e.deferring.timer.C:
+			e.tick()
+			e.deferralsDue()
 		case s := <-e.link.Statuses():
 			e.tick()
 			e.linkChanged(s)
@@ -214,6 +235,10 @@ func (e *Engine) tick() { e.now = max(1, time.Since(e.start)) }
 // settle ends a turn: what can leave leaves, once no input is waiting or a bound is reached.
 func (e *Engine) settle() {
 	defer e.acknowledge()
+	e.letGo()
+	if e.urgent() {
+		e.sendUrgent()
+	}
 	busy := len(e.table.Changes()) > 0 || len(e.link.Received()) > 0 || len(e.ask) > 0
 	if e.pacing || !e.queued() && !e.walking() && !e.answering.waiting() {
 		return
@@ -258,6 +283,7 @@ func (e *Engine) Configure(s Settings) error {
 func (e *Engine) configure(s Settings) {
 	old := e.settings
 	e.settings = s
+	defer e.armDefer()
 	switch {
 	case s.Up && !old.Up:
 		e.bulkEvent(bulkUp)
@@ -275,6 +301,7 @@ func (e *Engine) configure(s Settings) {
 func (e *Engine) linkChanged(s link.Status) {
 	old := e.linkState
 	e.linkState = s
+	defer e.armDefer()
 	if s.Up && old.Up && (s.MTU != old.MTU || s.Addr != old.Addr) {
 		e.log.Info("sync link changed", "syncdev", s.Config.Syncdev, "mtu", s.MTU, "addr", s.Addr)
 		e.sendRecovered(true)

@@ -39,6 +39,8 @@ func (e *Engine) sweepTurn() {
 	if s.turn%8 == 0 {
 		e.graves.turn()
 	}
+	e.armDefer()
+	e.checkEarly()
 	e.sendBeacon()
 	e.repairTurn()
 	e.removeStale()

@@ -44,6 +44,8 @@ type Config struct {
 	Table         Table
 	TableName     string                                 // conntrack or memory, as shown to operators
 	TableCounters func() []pfstate.Counter               // may be nil
+	Holder        Holder                                 // of first packets, for defer; nil: none are held
+	Queued        Queued                                 // with Holder: the table's reading of what the kernel gives with a packet
 	TableUse      func() (entries, limit int, err error) // of all of the table; nil, or an error: what is shared is all that is known
 	PeerStates    int                                    // states that one peer may have here, 0: no limit
 	Limit         int                                    // states that the table may hold, 0: no limit or unknown
@@ -87,6 +89,7 @@ func New(cfg Config) *Node {
 	n.settings.engine = engine.DefaultSettings()
 	n.engine = engine.New(engine.Config{
 		Creator: cfg.Identity.Creator, PeerStates: cfg.PeerStates, Continues: cfg.Continues, Log: cfg.Log,
+		Holder: cfg.Holder, Queued: cfg.Queued,
 	}, cfg.Table, n.link, n)
 	return n
 }
@@ -111,6 +114,9 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 	defer stopUpper()
 	group.Go(func() error { return n.cfg.Table.Run(lower) })
 	group.Go(func() error { return n.link.Run(lower) })
+	if n.cfg.Holder != nil {
+		group.Go(func() error { return n.cfg.Holder.Run(lower) })
+	}
 	group.Go(func() error {
 		<-lower.Done() // one of the others failed
 		stopUpper()

@@ -119,6 +119,9 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 	if n.cfg.TableCounters != nil {
 		all = appendNamed(all, "table_", n.cfg.TableCounters())
 	}
+	if n.cfg.Holder != nil {
+		all = append(all, n.cfg.Holder.Counters()...)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.device != nil {

@@ -43,6 +43,9 @@ func (n *Node) SetSysctl(s sysctl.Setting) (old int64, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if old = n.sysctl(v); old != s.Value {
+		if err := n.useSysctl(s.Name, s.Value); err != nil {
+			return 0, err
+		}
 		n.sysctls[s.Name] = s.Value
 		n.log.Info("sysctl set", "name", s.Name, "old", old, "value", s.Value)
 	}
