@@ -55,6 +55,7 @@ func (e *Engine) moved(c *pfstate.Change) {
 		i = e.states.add(&c.State, local, e.now)
 		r := e.states.at(i)
 		r.ref, r.carrier, r.active, r.generation = c.Ref, true, e.now, e.dump.generation
+		e.deferring.reused = e.deferring.reused || e.graves.of(r.id) == ended
 		e.graves.dig(r.id)
 		e.queueInsert(i)
 		e.await(i)
@@ -75,6 +76,7 @@ func (e *Engine) moved(c *pfstate.Change) {
 		// The first dump showed it before the event did: it is news all the same.
 		e.states.rename(i, r.id, local)
 		e.queueInsert(i)
+		e.await(i)
 		return
 	}
 	e.updateEvent(i)

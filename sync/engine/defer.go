@@ -5,6 +5,7 @@ import (
 
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/hold"
+	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
 // Holder keeps first packets of connections back: sync/hold. Release and Arm do not
@@ -55,6 +56,7 @@ type deferring struct {
 	let    []uint32 // packets to let go at the end of this turn
 	silent int      // states in a row that nobody acknowledged
 	hist   Histogram
+	reused bool     // an id that ended a moment ago is in use again: its end is to be told first
 	made   pfstate.Change
 	unsure []unsure // states made out of packets whose entries have not shown up
 }
@@ -402,6 +404,23 @@ func (e *Engine) heardOf(id pfstate.ID) {
 	}
 }
 
+// successor tells that the state in i is over, though it has the id of a new one, s: the
+// kernel has given it an entry with the place and the addresses of the old one.
+func (e *Engine) successor(i slot, a wire.Action, s *pfstate.State) bool {
+	r := e.states.at(i)
+	return a == wire.ActIns && s.Flags&pfstate.FlagAck != 0 && !e.late && !r.shadow &&
+		(r.doomed || s.Proto == pfstate.ProtoTCP && s.Src.State <= pfstate.TCPSynSent && r.src.State > s.Src.State)
+}
+
+// acknowledgeKnown answers for a state that was here before it was told with a request for
+// an answer. One that the table has just been given is answered for when it has taken it.
+func (e *Engine) acknowledgeKnown(i slot) {
+	const underway = 100 * time.Millisecond
+	if r := e.states.at(i); !r.absent && r.queue == queueNone && (r.written == 0 || e.now-r.written > underway) {
+		e.enqueue(i, queueAck)
+	}
+}
+
 // neverHeld lets the packet of a state go that is none of the peers' business, also if it
 // is yet to come.
 func (e *Engine) neverHeld(s *pfstate.State) {
@@ -454,6 +473,10 @@ func (e *Engine) sendUrgent() {
 	}
 	e.build()
 	e.putAcks()
+	if e.deferring.reused {
+		e.putDeletes()
+		e.deferring.reused = len(e.deletes) > 0
+	}
 	for l := &e.states.queues[queueIns]; l.head != 0 && e.states.at(l.head).askAck && !e.full(); {
 		e.putInsert(l.head)
 	}

@@ -138,6 +138,7 @@ func (e *Engine) found(c *pfstate.Change) {
 	}
 	if from == local {
 		e.queueInsert(i)
+		e.await(i)
 	}
 }
 

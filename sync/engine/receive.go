@@ -236,8 +236,16 @@ func (e *Engine) receiveState(a wire.Action, s *pfstate.State) bool {
 		said = wire.Said(s.ID, &s.Src, &s.Dst, s.Timeout)
 	}
 	e.unrefuse(p, s.ID)
-	if i := e.states.byID[s.ID]; i != 0 {
+	i := e.states.byID[s.ID]
+	if i != 0 && e.successor(i, a, s) {
+		e.remove(i)
+		i = 0
+	}
+	if i != 0 {
 		e.heardOf(s.ID)
+		if a == wire.ActIns && s.Flags&pfstate.FlagAck != 0 {
+			e.acknowledgeKnown(i)
+		}
 		if !e.overtaken(i) {
 			e.known(i, s, said)
 		}
