@@ -44,8 +44,9 @@ type Change struct {
 	// Ref is the table's own name of the entry (conntrack: CTA_ID), 0 if it has
 	// none. It guards a delete against hitting a successor with equal keys.
 	Ref   uint32
-	State State // ID is the one this table would give it; an importer may know a better one
-	Err   error // of Refused, DumpEnd and Overrun
+	Probe uint32 // of the WriteProbe that this answers
+	State State  // ID is the one this table would give it; an importer may know a better one
+	Err   error  // of Refused, DumpEnd and Overrun
 }
 
 // WriteKind tells what a table shall do with a state.
@@ -81,5 +82,6 @@ type Write struct {
 	Notify bool   // report Applied
 	Renew  bool   // WriteUpdate: the progress is no news and may be old; set the time to live alone
 	Ref    uint32 // as in Change; 0: unknown
+	Probe  uint32 // WriteProbe: its number, for the answer
 	State  State
 }

@@ -211,9 +211,9 @@ func (t *Table) answer(b *pfstate.Batch[pfstate.Change], j *job) {
 	if w.Kind == pfstate.WriteProbe {
 		c := extend(b)
 		if j.found && t.see(c, &j.at, time.Now().UnixNano()) {
-			c.Op = pfstate.WriteProbe
+			c.Op, c.Probe = pfstate.WriteProbe, w.Probe
 		} else {
-			*c = pfstate.Change{Kind: pfstate.Absent, Op: w.Kind, Ref: w.Ref, State: w.State}
+			*c = pfstate.Change{Kind: pfstate.Absent, Op: w.Kind, Ref: w.Ref, Probe: w.Probe, State: w.State}
 		}
 	}
 	if w.Notify {

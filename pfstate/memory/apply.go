@@ -63,9 +63,9 @@ func (t *Table) order(w *pfstate.Write, now time.Time) error {
 		}
 		return nil
 	case pfstate.WriteProbe:
-		c := pfstate.Change{Kind: pfstate.Absent, Op: pfstate.WriteProbe, Ref: w.Ref, State: w.State}
+		c := pfstate.Change{Kind: pfstate.Absent, Op: pfstate.WriteProbe, Ref: w.Ref, Probe: w.Probe, State: w.State}
 		if e != nil {
-			c = pfstate.Change{Kind: pfstate.Seen, Op: pfstate.WriteProbe, Injected: e.injected, Ref: e.ref, State: e.at(now)}
+			c = pfstate.Change{Kind: pfstate.Seen, Op: pfstate.WriteProbe, Injected: e.injected, Ref: e.ref, Probe: w.Probe, State: e.at(now)}
 		}
 		t.pending = append(t.pending, c)
 		return nil

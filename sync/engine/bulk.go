@@ -200,6 +200,7 @@ func (e *Engine) logGivenUp() {
 // what the first dump has still to show is offered at its end.
 func (e *Engine) bulkEnded(ok bool) {
 	e.bulk.state, e.bulk.ok, e.bulk.since = bulkIdle, ok, e.now
+	e.haveStates(ok)
 	e.bulk.timer.Stop()
 	e.offer()
 }

@@ -111,7 +111,7 @@ func (e *Engine) ended(c *pfstate.Change) {
 		return
 	}
 	r := e.states.at(i)
-	if r.ref != 0 && c.Ref != 0 && r.ref != c.Ref {
+	if r.ref != 0 && c.Ref != 0 && r.ref != c.Ref || r.outdated(c) {
 		return // of an earlier entry with the same keys
 	}
 	if c.Expired && e.held() && !r.closed() {
@@ -229,6 +229,12 @@ func (e *Engine) writeState(w pfstate.Write, i slot) {
 		r.written = e.now
 	} else if w.Kind == pfstate.WriteProbe {
 		r.probed = e.now + 1 // later than what was ordered before it in the same turn
+		e.probes++
+		r.probe, w.Probe = e.probes, e.probes
+	}
+	if w.Notify { // a packet waits at a peer's
+		e.orders.addUrgent(&w)
+		return
 	}
 	e.write(w)
 }

@@ -49,6 +49,7 @@ const (
 	bulkFailed
 	bulkServed
 	bulkRepeated
+	demotionsFailed
 
 	outBare
 	duplicates
@@ -132,6 +133,7 @@ var counterTable = [numCounters]struct{ name, help string }{
 	bulkFailed:       {"bulkfailed", "bulk updates given up"},
 	bulkServed:       {"bulkserved", "bulk updates sent"},
 	bulkRepeated:     {"bulkrepeated", "bulk requests that came while one was being served"},
+	demotionsFailed:  {"undemotedfailed", "times that a demotion ended without the states of the peers"},
 
 	outBare:         {"obare", "packets sent for their trailer alone"},
 	duplicates:      {"duplicates", "packets that had come before, or were given up"},

@@ -16,6 +16,10 @@ type Holder interface {
 	Arm(on bool)
 }
 
+// Queued makes a Created of the connection that the kernel gave with a held packet, and
+// tells whether it is in the table already, so that its event comes by itself.
+type Queued func(ct []byte, c *pfstate.Change) (confirmed, ok bool)
+
 const (
 	deferDelay    = 20 * time.Millisecond // of pf
 	deferredMax   = 1024                  // states of which an acknowledgement is awaited, most without a packet
@@ -56,7 +60,7 @@ type deferring struct {
 	let    []uint32 // packets to let go at the end of this turn
 	silent int      // states in a row that nobody acknowledged
 	hist   Histogram
-	reused bool     // an id that ended a moment ago is in use again: its end is to be told first
+	reused bool // an id that ended a moment ago is in use again: its end is to be told first
 	made   pfstate.Change
 	unsure []unsure // states made out of packets whose entries have not shown up
 }
@@ -374,7 +378,7 @@ func (e *Engine) prepare(n uint16) {
 	w.State.Src.State, w.State.Dst.State = pfstate.TCPEstablished, pfstate.TCPSynSent
 	w.State.Timeout = pfstate.TimeoutOf(w.State.Proto, w.State.Src.State, w.State.Dst.State)
 	w.State.Expire = 0 // a whole period
-	e.write(w)
+	e.orders.addUrgent(&w)
 }
 
 // prepared is called when the table has done so, or refused.

@@ -27,15 +27,14 @@ const (
 
 // Config is what an engine is made of. It does not change.
 type Config struct {
-	Creator    uint32 // host id, not 0
-	StateLimit int    // pf's `limit states`; bounds the bulk timeout. 0: 100000
-	PeerStates int    // states that one peer may have here, all BSD peers counting as one; 0: no limit
-	Holder     Holder // of first packets, for defer; nil: none are held
-	// Queued makes a Created of the connection that the kernel gave with a held packet, and tells
-	// whether it is in the table already. Nil if there is no Holder that gives them.
-	Queued    func(ct []byte, c *pfstate.Change) (confirmed, ok bool)
-	Continues bool // the table is the very one that an earlier engine of this creatorid had
-	Log       *slog.Logger
+	Creator    uint32         // host id, not 0
+	StateLimit int            // pf's `limit states`; bounds the bulk timeout. 0: 100000
+	PeerStates int            // states that one peer may have here, all BSD peers counting as one; 0: no limit
+	Continues  bool           // the table is the very one that an earlier engine of this creatorid had
+	Holder     Holder         // of first packets, for defer; nil: none are held
+	Queued     Queued         // of the table, for a Holder that is given connections; nil: there are none
+	Demote     func(Demotion) // is told each change; called by Run, must not block; may be nil
+	Log        *slog.Logger
 }
 
 // Settings is what ifconfig sets.
@@ -69,8 +68,7 @@ type Engine struct {
 	linkState  link.Status
 	states     store
 	counters   counters
-	writes     *pfstate.Batch[pfstate.Write] // waiting for the table to take them
-	orders     pfstate.Batches[pfstate.Write]
+	orders     orders
 	deletes    []gone        // DEL_C to send
 	waiting    time.Duration // when the oldest unsent message was queued; valid while queued
 	push       bool          // send now
@@ -84,6 +82,8 @@ type Engine struct {
 	serving    walk // our answer to a bulk request
 	sweep      sweep
 	deferring  deferring
+	probes     uint32 // ordered so far
+	unfit      unfit
 	peers      peers
 	from       netip.Addr    // sender of the packet being handled
 	incoming   pfstate.State // the state in it being handled
@@ -133,9 +133,8 @@ func New(cfg Config, table Table, l Link, tap Tap) *Engine {
 	e := &Engine{
 		cfg: cfg, log: cfg.Log, table: table, link: l, tap: tap,
 		ask: make(chan func(), 16), done: make(chan struct{}),
-		settings: DefaultSettings(), states: newStore(), orders: pfstate.NewBatches[pfstate.Write](4),
+		settings: DefaultSettings(), states: newStore(), orders: newOrders(),
 	}
-	e.writes = e.orders.Take()
 	e.graves.reset()
 	e.requests.reset()
 	e.peers = newPeers()
@@ -165,12 +164,15 @@ func (e *Engine) Run(ctx context.Context) {
 
 	for {
 		e.settle()
+		e.demote()
 		var writeTo chan<- *pfstate.Batch[pfstate.Write]
-		if len(e.writes.Items) > 0 {
+		orders, ordered := e.orders.next(), 0
+		if orders != nil {
+			ordered = len(orders.Items) // the table may free it at once
 			writeTo = e.table.Writes()
 		}
 		received := e.link.Received()
-		if len(e.writes.Items) > writesBound {
+		if e.orders.n > writesBound {
 			received = nil // the socket's buffer holds them meanwhile
 		}
 		select {
@@ -183,8 +185,8 @@ func (e *Engine) Run(ctx context.Context) {
 				}
 			}
 			return
-		case writeTo <- e.writes:
-			e.writes = e.orders.Take()
+		case writeTo <- orders:
+			e.orders.taken(orders, ordered)
 			e.tick()
 		case b := <-e.table.Changes():
 			e.tick()
@@ -286,11 +288,13 @@ func (e *Engine) configure(s Settings) {
 	defer e.armDefer()
 	switch {
 	case s.Up && !old.Up:
+		e.awaitStates()
 		e.bulkEvent(bulkUp)
 		if e.linkState.Up {
 			e.bulkEvent(bulkLinkUp)
 		}
 	case !s.Up && old.Up:
+		e.unfit.bulk = false
 		e.dropQueues()
 		e.serving = walk{}
 		e.bulkEvent(bulkDown)
@@ -305,6 +309,9 @@ func (e *Engine) linkChanged(s link.Status) {
 	if s.Up && old.Up && (s.MTU != old.MTU || s.Addr != old.Addr) {
 		e.log.Info("sync link changed", "syncdev", s.Config.Syncdev, "mtu", s.MTU, "addr", s.Addr)
 		e.sendRecovered(true)
+	}
+	if old.Config.Syncdev == "" && s.Config.Syncdev != "" && e.settings.Up {
+		e.awaitStates()
 	}
 	if s.Config.Syncdev != old.Config.Syncdev || s.Config.Syncpeer != old.Config.Syncpeer {
 		e.forgetPeers()
@@ -331,7 +338,7 @@ func (e *Engine) linkChanged(s link.Status) {
 func (e *Engine) running() bool { return e.settings.Up && e.linkState.Up }
 
 // write queues an order for the table.
-func (e *Engine) write(w pfstate.Write) { e.writes.Items = append(e.writes.Items, w) }
+func (e *Engine) write(w pfstate.Write) { e.orders.add(&w) }
 
 // maxPayload is what fits behind the IP header.
 func (e *Engine) maxPayload() int {

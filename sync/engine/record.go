@@ -58,6 +58,7 @@ type record struct {
 	ref        uint32 // the table's name of the entry
 	saidIn     uint32 // the packet in which word was said: the lower half of its number
 	generation uint32 // of the dump that saw it last
+	probe      uint32 // the last; 0: none
 	prev, next slot   // in the queue
 	twin       slot   // pf's other state of the same connection
 

@@ -19,9 +19,6 @@ type Holder interface {
 	Counters() []pfstate.Counter
 }
 
-// Queued is the engine's.
-type Queued = func(ct []byte, c *pfstate.Change) (confirmed, ok bool)
-
 // checkDefer refuses a defer that could not work.
 func (n *Node) checkDefer() error {
 	if n.cfg.Holder == nil {

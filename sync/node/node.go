@@ -45,7 +45,7 @@ type Config struct {
 	TableName     string                                 // conntrack or memory, as shown to operators
 	TableCounters func() []pfstate.Counter               // may be nil
 	Holder        Holder                                 // of first packets, for defer; nil: none are held
-	Queued        Queued                                 // with Holder: the table's reading of what the kernel gives with a packet
+	Queued        engine.Queued                          // with Holder: the table's reading of what the kernel gives with a packet
 	TableUse      func() (entries, limit int, err error) // of all of the table; nil, or an error: what is shared is all that is known
 	PeerStates    int                                    // states that one peer may have here, 0: no limit
 	Limit         int                                    // states that the table may hold, 0: no limit or unknown
