@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
@@ -81,6 +82,21 @@ var HoldBounds = [...]time.Duration{
 	100 * time.Microsecond, 200 * time.Microsecond, 500 * time.Microsecond,
 	time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond,
 	50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond, time.Second,
+}
+
+// HoldCounter begins the names of the counters that a Histogram is shown as, behind it a bound in
+// microseconds, "more" or "sum": the counts are of the packets above the bound before.
+const HoldCounter = "deferhold."
+
+func (h *Histogram) counters() (all []pfstate.Counter) {
+	for i, b := range HoldBounds {
+		all = append(all, pfstate.Counter{
+			Name: HoldCounter + strconv.FormatInt(b.Microseconds(), 10), Help: "first packets held for at most " + b.String(), Value: h.Counts[i],
+		})
+	}
+	return append(all,
+		pfstate.Counter{Name: HoldCounter + "more", Help: "first packets held longer", Value: h.Counts[len(HoldBounds)]},
+		pfstate.Counter{Name: HoldCounter + "sum", Help: "microseconds that first packets were held in all", Value: uint64(h.Sum.Microseconds())})
 }
 
 func (h *Histogram) add(d time.Duration) {

@@ -35,10 +35,9 @@ func (w Where) String() string {
 	return [...]string{"off", "waiting for a first packet", "behind confirmation", "with its connection", "rule order wrong"}[w]
 }
 
-// Config says where packets are held. Mark excludes connections.
+// Config says where packets are held.
 type Config struct {
 	NetNS int // file descriptor of a network namespace, 0: that of the calling thread
-	Mark  Mark
 	Log   *slog.Logger
 }
 
@@ -51,8 +50,9 @@ type Holder struct {
 	packets chan *pfstate.Batch[Packet]
 	batches pfstate.Batches[Packet]
 
-	wanted chan struct{} // armed has changed
+	wanted chan struct{} // armed or mark has changed
 	armed  atomic.Bool
+	mark   atomic.Pointer[Mark]
 	queue  atomic.Pointer[queue] // once packets were wanted
 
 	where     atomic.Uint32
@@ -72,6 +72,7 @@ func Open(c Config) (*Holder, error) {
 		cfg: c, log: c.Log, packets: make(chan *pfstate.Batch[Packet], 16), batches: pfstate.NewBatches[Packet](32),
 		wanted: make(chan struct{}, 1),
 	}
+	h.mark.Store(&Mark{})
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
@@ -104,10 +105,21 @@ func (h *Holder) Packets() <-chan *pfstate.Batch[Packet] { return h.packets }
 // Arm diverts packets from now on, or no more; it does not wait until that is so.
 func (h *Holder) Arm(on bool) {
 	if h.armed.Swap(on) != on {
-		select {
-		case h.wanted <- struct{}{}:
-		default:
-		}
+		h.changed()
+	}
+}
+
+// Exclude holds no connections with that mark from now on. It may be called by any goroutine.
+func (h *Holder) Exclude(m Mark) {
+	if *h.mark.Swap(&m) != m {
+		h.changed()
+	}
+}
+
+func (h *Holder) changed() {
+	select {
+	case h.wanted <- struct{}{}:
+	default: // it will be looked at
 	}
 }
 
@@ -199,6 +211,7 @@ func (h *Holder) watch(ctx context.Context, bound chan<- *queue) error {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	installed := false
+	var mark *Mark // of the rules
 	defer func() {
 		if installed {
 			h.disarm()
@@ -209,12 +222,13 @@ func (h *Holder) watch(ctx context.Context, bound chan<- *queue) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-h.wanted:
-			switch want := h.armed.Load(); {
-			case want && !installed:
-				installed = h.arm(bound)
-			case !want && installed:
+			want, except := h.armed.Load(), h.mark.Load()
+			if installed && (!want || except != mark) {
 				h.disarm()
 				installed = false
+			}
+			if want && !installed {
+				installed, mark = h.arm(bound, *except), except
 			}
 		case <-look.C:
 			if installed {
@@ -224,11 +238,11 @@ func (h *Holder) watch(ctx context.Context, bound chan<- *queue) error {
 	}
 }
 
-func (h *Holder) arm(bound chan<- *queue) bool {
+func (h *Holder) arm(bound chan<- *queue, except Mark) bool {
 	err := h.Prepare()
 	q := h.queue.Load()
 	if err == nil {
-		err = h.rules.install(q.num, h.cfg.Mark, q.glue)
+		err = h.rules.install(q.num, except, q.glue)
 	}
 	h.failed.Store(&err)
 	if err != nil {

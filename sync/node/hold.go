@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/engine"
 	"github.com/pfsync-linux/pfsync/sync/hold"
@@ -15,8 +16,41 @@ type Holder interface {
 	engine.Holder
 	Run(ctx context.Context) error
 	Prepare() error // tells whether packets can be held
+	Exclude(hold.Mark)
 	Where() (hold.Where, error)
 	Counters() []pfstate.Counter
+}
+
+// excludeMarked has no packets held of the connections that the rules mark as none of the peers'
+// business; those that they tell by other things are let go when their state is seen.
+func (n *Node) excludeMarked(r *rules) {
+	if n.cfg.Holder == nil {
+		return
+	}
+	var mark hold.Mark
+	if r.Enabled {
+		mark = hold.Mark{Value: r.Ruleset.Mark.Value, Mask: r.Ruleset.Mark.Mask}
+	}
+	n.cfg.Holder.Exclude(mark)
+}
+
+// deferState says in a few words what defer does, "" if it is off or has no packets to hold.
+func (n *Node) deferState(s engine.Status) ifconfig.DeferState {
+	if n.cfg.Holder == nil || !n.settings.engine.Defer {
+		return ""
+	}
+	where, err := n.cfg.Holder.Where()
+	switch {
+	case err != nil:
+		return ifconfig.DeferFailed
+	case !s.Deferring:
+		return ifconfig.DeferNoPeer
+	case where == hold.Wrong:
+		return ifconfig.DeferWrongOrder
+	case where == hold.Late, where == hold.Early:
+		return ifconfig.DeferHolding
+	}
+	return ifconfig.DeferReady
 }
 
 // checkDefer refuses a defer that could not work.

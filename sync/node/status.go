@@ -33,7 +33,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 		PFSync: &ifconfig.PFSync{
 			Syncdev: n.settings.link.Syncdev, Syncpeer: n.settings.link.Syncpeer,
 			MaxUpd: e.MaxUpd, Defer: e.Defer, SyncOK: status.SyncOK, Creator: n.cfg.Identity.Creator,
-			Key: n.settings.keyState(changing), Peers: shownPeers(status.PeerList),
+			DeferState: n.deferState(status), Key: n.settings.keyState(changing), Peers: shownPeers(status.PeerList),
 		},
 	}
 	if device.Up {

@@ -81,6 +81,7 @@ func Run(s *Snapshot) []Finding {
 		r.exposure()
 		r.peers()
 		r.table()
+		r.deferral()
 		r.counts()
 	}
 	r.rules()
