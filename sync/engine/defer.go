@@ -164,7 +164,11 @@ func (e *Engine) await(i slot) {
 			return
 		}
 	case !d.list[n].id.IsZero():
-		return // two states leave alike: the second is held as long as the first
+		if e.states.byID[d.list[n].id] != 0 && d.list[n].id != r.id {
+			return // two states leave alike: the second is held as long as the first
+		}
+		delete(d.byID, d.list[n].id) // of a predecessor
+		d.list[n].acked, d.list[n].preparing = false, false
 	}
 	d.list[n].id = r.id
 	d.byID[r.id] = n

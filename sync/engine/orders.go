@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	ordersEach   = 512  // in a batch: it takes the kernel a millisecond or two
-	ordersPlaces = 4096 // of connections, to tell which have orders waiting
+	ordersEach   = 512     // in a batch: it takes the kernel a millisecond or two
+	ordersPlaces = 1 << 16 // of connections, to tell which have orders waiting
 )
 
 // orders are those that the table has yet to take. They go to it some at a time, so that
@@ -20,11 +20,11 @@ type orders struct {
 	seq    uint32                          // of the last one
 	n      int
 
-	places [ordersPlaces]uint32 // by connection: the batch with its last order
+	places []uint32 // by connection: the batch with its last order
 }
 
 func newOrders() orders {
-	o := orders{stock: pfstate.NewBatches[pfstate.Write](writesBound / ordersEach), seq: 1}
+	o := orders{stock: pfstate.NewBatches[pfstate.Write](writesBound / ordersEach), seq: 1, places: make([]uint32, ordersPlaces)}
 	o.urgent = o.stock.Take()
 	o.queue = append(o.queue, o.stock.Take())
 	return o
