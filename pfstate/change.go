@@ -58,6 +58,7 @@ const (
 	WriteDelete                      // remove; absent: not an error
 	WriteProbe                       // report Seen or Absent
 	WriteDump                        // report all states: DumpBegin, Seen..., DumpEnd
+	WriteFence                       // nothing; with Notify, Applied tells that all orders before it have been carried out or refused
 )
 
 func (k WriteKind) String() string {
@@ -72,8 +73,18 @@ func (k WriteKind) String() string {
 		return "probe"
 	case WriteDump:
 		return "dump"
+	case WriteFence:
+		return "fence"
 	}
 	return "unknown"
+}
+
+// Entry is a connection of a table, shared or not, for those who look at all of it.
+type Entry struct {
+	State State // FlagNoSync: it is not shared
+	Ref   uint32
+	Mark  uint32
+	Known bool // the engine keeps a record of it, and State has the record's identity
 }
 
 // Write is one order to a table. Keys, Proto and RDomain of State find the entry.

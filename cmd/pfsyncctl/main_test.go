@@ -40,6 +40,12 @@ type fake struct {
 
 func (f fake) Bulk(context.Context) error { return f.err }
 
+func (f fake) Demotion(context.Context) ([]ifconfig.Demotion, error) { return nil, f.err }
+
+func (f fake) Transitions(context.Context, uint64) (control.Transitions, error) {
+	return control.Transitions{}, f.err
+}
+
 func (f fake) Push(context.Context) error { return f.err }
 
 func (f fake) Interfaces(context.Context) ([]ifconfig.Interface, error) { return f.interfaces, f.err }
@@ -51,6 +57,10 @@ func (f fake) Counters(context.Context) ([]pfstate.Counter, error) {
 		{Name: "ipackets", Help: "packets received (IPv4)", Value: 812},
 		{Name: "badver", Help: "packets discarded for bad version"},
 	}, f.more...), f.err
+}
+
+func (f fake) Rules(context.Context) (control.Rules, error) {
+	return control.Rules{Enabled: true}, f.err
 }
 
 func (f fake) Status(context.Context) (control.Status, error) {
@@ -112,7 +122,7 @@ func TestPfsyncctl(t *testing.T) {
 		{"bulk", nil, "", ""},
 		{"bulk", errors.New("pfsync0: Operation not permitted (needs root)"), "", "pfsyncctl: pfsync0: Operation not permitted (needs root)\n"},
 		{"bulk now", nil, "", "pfsyncctl: now: unexpected behind bulk (" + usage + ")\n"},
-		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, check, demotion, diff, peers, save, stats, status or sysctl\n"},
+		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, check, demotion, diff, peers, print-rules, save, stats, status or sysctl\n"},
 		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (" + usage + ")\n"},
 		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (" + usage + ")\n"},
 		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (" + usage + ")\n"},
@@ -121,7 +131,7 @@ func TestPfsyncctl(t *testing.T) {
 		{"sysctl net.inet.carp.log", nil, "", "pfsyncctl: net.inet.carp.log: pfsyncd does not know it; it is of another version\n"},
 		{"sysctl net.inet.carp.allow=0", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
 		{"status", control.ErrNoAnswer, "", "pfsyncctl: pfsyncd does not answer\n"},
-		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose bulk, check, demotion, diff, peers, save, stats, status or sysctl\n"},
+		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose bulk, check, demotion, diff, peers, print-rules, save, stats, status or sysctl\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(append([]string{"pfsyncctl"}, strings.Fields(c.args)...), fake{err: c.err, peers: []ifconfig.Peer{}}, &stdout, &stderr)

@@ -76,6 +76,13 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	if err := o.openTable(&cfg); err != nil {
 		return err
 	}
+	if o.table == "conntrack" { // who only watches holds no addresses
+		stop, err := openCarp(&cfg, log)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	log.Info("starting", "version", o.version)
 	confined(o.stateDir, log)
 	n := node.New(cfg)
@@ -159,10 +166,10 @@ func (o options) openTable(cfg *node.Config) error {
 		if err != nil {
 			return err
 		}
-		cfg.Table, cfg.Queued = t, t.Queued
+		cfg.Table, cfg.Whole, cfg.Queued = t, t, t.Queued
 		cfg.TableCounters = t.Counters
 		cfg.TableUse = conntrackUse
-		cfg.Limit, cfg.Timeout = t.Limit(), t.Timeout
+		cfg.Timeout = t.Timeout
 		// Half of the table: whoever floods it, the other half is for honest peers.
 		if cfg.PeerStates == 0 {
 			cfg.PeerStates = t.Limit() / 2

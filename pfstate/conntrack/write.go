@@ -90,6 +90,15 @@ func (t *Table) carryOut(ctx context.Context) error {
 func (t *Table) apply(ctx context.Context, ws []pfstate.Write) error {
 	for i := range ws {
 		w := &ws[i]
+		if w.Kind == pfstate.WriteFence {
+			if err := t.flush(ctx); err != nil {
+				return err
+			}
+			if w.Notify && !t.say(ctx, pfstate.Change{Kind: pfstate.Applied, Op: w.Kind}) {
+				return ctx.Err()
+			}
+			continue
+		}
 		if int(w.Kind) >= len(writeCounters) || w.Kind == 0 {
 			t.counts.add(refusedOther, 1)
 			err := fmt.Errorf("write of kind %d: %w", w.Kind, pfstate.ErrUnsupported)

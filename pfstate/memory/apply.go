@@ -24,9 +24,12 @@ func (t *Table) apply(ws []pfstate.Write) {
 }
 
 func (t *Table) order(w *pfstate.Write, now time.Time) error {
-	if w.Kind == pfstate.WriteDump {
+	switch w.Kind {
+	case pfstate.WriteDump:
 		t.dumps = append(t.dumps, &dump{})
 		return nil
+	case pfstate.WriteFence:
+		return nil // orders are carried out as they come
 	}
 	orig, reply, err := tuples(&w.State)
 	if err != nil {

@@ -171,6 +171,7 @@ func (e *Engine) bulkLate() {
 
 func (e *Engine) bulkFinish() {
 	e.counters.add(bulkDone)
+	e.durations.add(bulkAsked, e.now-e.bulk.since)
 	e.bulk.gaveUp = false
 	e.log.Info("bulk update received", "states", e.states.count[imported], "took", e.now-e.bulk.since, "tries", e.bulk.tries)
 	e.bulkEnded(true)
@@ -201,6 +202,9 @@ func (e *Engine) logGivenUp() {
 func (e *Engine) bulkEnded(ok bool) {
 	e.bulk.state, e.bulk.ok, e.bulk.since = bulkIdle, ok, e.now
 	e.haveStates(ok)
+	if ok && e.states.count[inherited] > 0 {
+		e.loosen()
+	}
 	e.bulk.timer.Stop()
 	e.offer()
 }

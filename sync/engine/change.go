@@ -162,6 +162,10 @@ func (e *Engine) forget(i slot, by *peer) {
 
 // applied acknowledges a state whose sender waits for it.
 func (e *Engine) applied(c *pfstate.Change) {
+	if c.Op == pfstate.WriteFence {
+		e.passed()
+		return
+	}
 	i := e.find(&c.State)
 	switch {
 	case i == 0:

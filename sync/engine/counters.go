@@ -50,6 +50,7 @@ const (
 	bulkServed
 	bulkRepeated
 	demotionsFailed
+	loosened
 
 	outBare
 	duplicates
@@ -133,6 +134,7 @@ var counterTable = [numCounters]struct{ name, help string }{
 	bulkFailed:       {"bulkfailed", "bulk updates given up"},
 	bulkServed:       {"bulkserved", "bulk updates sent"},
 	bulkRepeated:     {"bulkrepeated", "bulk requests that came while one was being served"},
+	loosened:         {"loosened", "connections that may have moved, whose windows the table checks no longer"},
 	demotionsFailed:  {"undemotedfailed", "times that a demotion ended without the states of the peers"},
 
 	outBare:         {"obare", "packets sent for their trailer alone"},

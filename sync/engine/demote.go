@@ -37,7 +37,7 @@ func (e *Engine) demote() {
 		e.haveStates(false)
 	}
 	wanted := e.settings.Up && e.linkState.Config.Syncdev != ""
-	now := Demotion{Bulk: wanted && e.unfit.bulk, Link: wanted && !e.linkState.Up}
+	now := Demotion{Bulk: wanted && (e.unfit.bulk || e.unfit.told.Bulk && e.loose.next != 0), Link: wanted && !e.linkState.Up}
 	if now == e.unfit.told {
 		return
 	}

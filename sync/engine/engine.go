@@ -69,6 +69,10 @@ type Engine struct {
 	states     store
 	counters   counters
 	orders     orders
+	fences     []fence // in the order of theirs among the orders
+	sampling   bool    // one of them is a sample
+	sampled    time.Duration
+	durations  durations
 	deletes    []gone        // DEL_C to send
 	waiting    time.Duration // when the oldest unsent message was queued; valid while queued
 	push       bool          // send now
@@ -84,6 +88,7 @@ type Engine struct {
 	deferring  deferring
 	probes     uint32 // ordered so far
 	unfit      unfit
+	loose      loosening
 	peers      peers
 	from       netip.Addr    // sender of the packet being handled
 	incoming   pfstate.State // the state in it being handled
@@ -188,6 +193,7 @@ func (e *Engine) Run(ctx context.Context) {
 		case writeTo <- orders:
 			e.orders.taken(orders, ordered)
 			e.tick()
+			e.loosenTurn()
 		case b := <-e.table.Changes():
 			e.tick()
 			for i := range b.Items {
@@ -200,6 +206,7 @@ func (e *Engine) Run(ctx context.Context) {
 				e.receive(&b.Items[i])
 			}
 			b.Free()
+			e.sample()
 		case b := <-e.heldPackets():
 			e.tick()
 			for i := range b.Items {

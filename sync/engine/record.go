@@ -76,6 +76,7 @@ type record struct {
 	leased    bool // the entry lives as long as its living owner renews it
 	doomed    bool // its owner ended it; a probe will tell whether traffic moved here meanwhile
 	injected  bool // found in the table, and put there by an earlier daemon as a peer's
+	loose     bool // its windows are not checked any more
 	mute      bool // found in the table, which may tell nothing of it
 	unsure    bool // the table chose the lifetime: ask before judging whether it was renewed
 	askAck    bool // its insert asks for an acknowledgement

@@ -35,6 +35,7 @@ func (e *Engine) sweepTurn() {
 		e.watchPeers()
 		e.retireKey()
 		e.retryTurn()
+		e.watchDump()
 	}
 	if s.turn%8 == 0 {
 		e.graves.turn()
@@ -44,6 +45,7 @@ func (e *Engine) sweepTurn() {
 	e.sendBeacon()
 	e.repairTurn()
 	e.removeStale()
+	e.loosenTurn()
 	if e.dump.mutes > 0 && e.now-e.dump.endedAt >= max(mutesEvery, 20*e.dump.took) {
 		e.startDump()
 	}

@@ -16,8 +16,10 @@ import (
 // Source is what is shown: a control.Node, which may be asked by many goroutines.
 type Source interface {
 	Counters() ([]pfstate.Counter, error)
+	Histograms() ([]pfstate.Histogram, error)
 	Interfaces() ([]ifconfig.Interface, error)
 	Status() (control.Status, error)
+	Demotion() ([]ifconfig.Demotion, error)
 }
 
 // collector asks its source at each scrape, and keeps nothing.
@@ -31,11 +33,17 @@ type collector struct {
 	entries, limit, readBuffer    *prometheus.Desc
 	peer                          peerDescs
 	received, sent, events, holds *prometheus.Desc
+	carp                          carpDescs
 	counters                      map[string]counterDesc // by the counter's name
+	histograms                    map[string]counterDesc // by the histogram's
 }
 
 type peerDescs struct {
 	info, state, inSync, heard, states, problems *prometheus.Desc
+}
+
+type carpDescs struct {
+	state, transitions, demotion, share *prometheus.Desc
 }
 
 type counterDesc struct {
@@ -76,11 +84,23 @@ func NewCollector(source Source, version string) prometheus.Collector {
 			states:   desc("pfsync_peer_states", "States that a peer answers for, as far as known here.", "peer"),
 			problems: desc("pfsync_peer_problems", "How many things are wrong with a peer; pfsyncctl peers names them.", "peer"),
 		},
+		carp: carpDescs{
+			state:       desc("pfsync_carp_state", "The state of a carp interface: 1 for the one it is in.", "interface", "vhid", "carpdev", "state"),
+			transitions: desc("pfsync_carp_transitions_total", "Changes of state of a carp interface since it was made.", "interface", "vhid"),
+			demotion:    desc("pfsync_carp_demotion", "By how much the carp interfaces of a group are less fit to be master.", "group"),
+			share:       desc("pfsync_carp_demotion_share", "The part that one reason has in the demotion of a group.", "group", "reason"),
+		},
 		received: desc("pfsync_received_messages_total", "Messages received, by action.", "action"),
 		sent:     desc("pfsync_sent_messages_total", "Messages sent, by action.", "action"),
 		holds:    desc("pfsync_defer_hold_seconds", "How long first packets of connections were held (defer)."),
 		events:   desc("pfsync_events_total", "Other things that are counted, by their names in pfsyncctl stats.", "event"),
-		counters: map[string]counterDesc{},
+		counters: map[string]counterDesc{}, histograms: map[string]counterDesc{},
+	}
+	for _, f := range durations {
+		d := desc(f.name, f.help, f.labels...)
+		for _, r := range f.rows {
+			c.histograms[r.counter] = counterDesc{d, r.values}
+		}
 	}
 	for _, f := range families {
 		d := desc(f.name, f.help, f.labels...)
@@ -97,11 +117,15 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 		c.build, c.config, c.up, c.linkUp, c.syncOK, c.bulk, c.states, c.queue, c.entries, c.limit, c.readBuffer,
 		c.peer.info, c.peer.state, c.peer.inSync, c.peer.heard, c.peer.states, c.peer.problems,
 		c.received, c.sent, c.events, c.holds,
+		c.carp.state, c.carp.transitions, c.carp.demotion, c.carp.share,
 	} {
 		ch <- d
 	}
 	for _, f := range families {
 		ch <- c.counters[f.rows[0].counter].desc
+	}
+	for _, f := range durations {
+		ch <- c.histograms[f.rows[0].counter].desc
 	}
 }
 
@@ -122,13 +146,25 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.NewInvalidMetric(c.up, err)
 		return
 	}
+	demotion, err := c.source.Demotion()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(c.up, err)
+		return
+	}
+	histograms, err := c.source.Histograms()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(c.up, err)
+		return
+	}
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
 	gauge(c.build, 1, c.version, runtime.Version())
 	c.collectInterface(gauge, interfaces)
 	c.collectStatus(gauge, status)
+	c.collectCarp(ch, gauge, interfaces, demotion)
 	c.collectCounters(ch, gauge, counters)
+	c.collectHistograms(ch, histograms)
 }
 
 type setGauge func(d *prometheus.Desc, value float64, labels ...string)
@@ -201,6 +237,22 @@ func (c *collector) collectCounters(ch chan<- prometheus.Metric, gauge setGauge,
 			continue
 		}
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(k.Value), values...)
+	}
+}
+
+func (c *collector) collectHistograms(ch chan<- prometheus.Metric, list []pfstate.Histogram) {
+	for _, h := range list {
+		d, known := c.histograms[h.Name]
+		if !known {
+			continue // TestEveryHistogramHasAMetric
+		}
+		buckets, count := map[float64]uint64{}, uint64(0)
+		for i, n := range h.Counts {
+			if count += n; i < len(h.Bounds) {
+				buckets[h.Bounds[i].Seconds()] = count
+			}
+		}
+		ch <- prometheus.MustNewConstHistogram(d.desc, count, h.Sum.Seconds(), buckets, d.values...)
 	}
 }
 

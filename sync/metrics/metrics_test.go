@@ -25,14 +25,19 @@ import (
 // source shows these.
 type source struct {
 	counters   []pfstate.Counter
+	histograms []pfstate.Histogram
 	interfaces []ifconfig.Interface
 	status     control.Status
+	demotion   []ifconfig.Demotion
 	err        error
 }
 
 func (s source) Counters() ([]pfstate.Counter, error)      { return s.counters, s.err }
 func (s source) Interfaces() ([]ifconfig.Interface, error) { return s.interfaces, s.err }
 func (s source) Status() (control.Status, error)           { return s.status, s.err }
+func (s source) Demotion() ([]ifconfig.Demotion, error)    { return s.demotion, s.err }
+func (s source) Histograms() ([]pfstate.Histogram, error)  { return s.histograms, s.err }
+
 func registry(t *testing.T, s source) *prometheus.Registry {
 	t.Helper()
 	r := prometheus.NewPedanticRegistry()
@@ -58,6 +63,11 @@ func pair() source {
 		},
 		interfaces: []ifconfig.Interface{{Name: "pfsync0", Flags: ifconfig.FlagUp | ifconfig.FlagRunning,
 			PFSync: &ifconfig.PFSync{Syncdev: "sis2", MaxUpd: 128, SyncOK: true, Key: ifconfig.KeyOn}}},
+		histograms: []pfstate.Histogram{
+			{Name: "senddelay", Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{5, 2, 1}, Sum: 3500 * time.Millisecond},
+			{Name: "bulkasked", Bounds: []time.Duration{time.Second}, Counts: []uint64{1, 0}, Sum: time.Second},
+			{Name: "bulktold", Bounds: []time.Duration{time.Second}, Counts: []uint64{0, 0}},
+		},
 		status: control.Status{Table: "conntrack", Entries: 90, Limit: 100, Bulk: "done", Queued: 6,
 			States: control.States{Local: 3, Imported: 4},
 			Peers: []ifconfig.Peer{
@@ -71,6 +81,14 @@ func pair() source {
 func TestEverythingIsShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // time begins at midnight UTC 2000-01-01: 946684800
 		want := `
+pfsync_bulk_duration_seconds_bucket{role="requester",le="1"} 1
+pfsync_bulk_duration_seconds_bucket{role="requester",le="+Inf"} 1
+pfsync_bulk_duration_seconds_sum{role="requester"} 1
+pfsync_bulk_duration_seconds_count{role="requester"} 1
+pfsync_bulk_duration_seconds_bucket{role="sender",le="1"} 0
+pfsync_bulk_duration_seconds_bucket{role="sender",le="+Inf"} 0
+pfsync_bulk_duration_seconds_sum{role="sender"} 0
+pfsync_bulk_duration_seconds_count{role="sender"} 0
 pfsync_bulk_state{state="bulk"} 0
 pfsync_bulk_state{state="done"} 1
 pfsync_bulk_state{state="failed"} 0
@@ -111,6 +129,11 @@ pfsync_peer_states{peer="fe80::1%sis2"} 7
 pfsync_queue_entries 6
 pfsync_received_messages_total{action="ins_st"} 5
 pfsync_received_packets_total{family="ipv4"} 812
+pfsync_send_delay_seconds_bucket{le="0.001"} 5
+pfsync_send_delay_seconds_bucket{le="1"} 7
+pfsync_send_delay_seconds_bucket{le="+Inf"} 8
+pfsync_send_delay_seconds_sum 3.5
+pfsync_send_delay_seconds_count 8
 pfsync_sent_messages_total{action="bulk_upd_stat"} 2
 pfsync_states{origin="local"} 3
 pfsync_states{origin="peer"} 4
@@ -229,5 +252,32 @@ func TestTCPServesMetricsOnly(t *testing.T) {
 		if err != nil || resp.StatusCode != c.status || c.status == 200 != strings.Contains(string(body), "pfsync_up 1") {
 			t.Errorf("%s %s: %s, %v: %s", c.method, c.path, resp.Status, err, body)
 		}
+	}
+}
+
+func TestCarpIsShown(t *testing.T) {
+	s := pair()
+	s.interfaces = append(s.interfaces, ifconfig.Interface{Name: "carp0", Carp: &ifconfig.Carp{Name: "carp0", State: "BACKUP", CarpDev: "sis0", VHID: 1, Changes: 3}})
+	s.demotion = []ifconfig.Demotion{{Group: "carp", Count: 33, Shares: []ifconfig.DemotionShare{{Reason: "pfsync bulk", Count: 32}, {Reason: "carpdemote", Count: 1}}}}
+	want := `
+# HELP pfsync_carp_demotion By how much the carp interfaces of a group are less fit to be master.
+# TYPE pfsync_carp_demotion gauge
+pfsync_carp_demotion{group="carp"} 33
+# HELP pfsync_carp_demotion_share The part that one reason has in the demotion of a group.
+# TYPE pfsync_carp_demotion_share gauge
+pfsync_carp_demotion_share{group="carp",reason="carpdemote"} 1
+pfsync_carp_demotion_share{group="carp",reason="pfsync bulk"} 32
+# HELP pfsync_carp_state The state of a carp interface: 1 for the one it is in.
+# TYPE pfsync_carp_state gauge
+pfsync_carp_state{carpdev="sis0",interface="carp0",state="backup",vhid="1"} 1
+pfsync_carp_state{carpdev="sis0",interface="carp0",state="init",vhid="1"} 0
+pfsync_carp_state{carpdev="sis0",interface="carp0",state="master",vhid="1"} 0
+# HELP pfsync_carp_transitions_total Changes of state of a carp interface since it was made.
+# TYPE pfsync_carp_transitions_total counter
+pfsync_carp_transitions_total{interface="carp0",vhid="1"} 3
+`
+	if err := testutil.GatherAndCompare(registry(t, s), strings.NewReader(want),
+		"pfsync_carp_demotion", "pfsync_carp_demotion_share", "pfsync_carp_state", "pfsync_carp_transitions_total"); err != nil {
+		t.Error(err)
 	}
 }

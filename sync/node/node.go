@@ -12,6 +12,7 @@ import (
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/carp"
 	"github.com/pfsync-linux/pfsync/sync/engine"
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/tunif"
@@ -24,6 +25,14 @@ const Name = "pfsync0"
 type Table interface {
 	engine.Table
 	Run(ctx context.Context) error
+}
+
+// Whole is a table as those see it who look at all of it, what is not shared included.
+type Whole interface {
+	// Entries yields all in parts.
+	Entries(ctx context.Context, yield func([]pfstate.Entry) error) error
+	// Remove removes entries that Entries has shown, and tells how many were there still.
+	Remove(entries []pfstate.Entry) (removed int, err error)
 }
 
 // Device is pfsync0: tunif.Device, or tuniftest's.
@@ -46,13 +55,16 @@ type Config struct {
 	TableCounters func() []pfstate.Counter               // may be nil
 	Holder        Holder                                 // of first packets, for defer; nil: none are held
 	Queued        engine.Queued                          // with Holder: the table's reading of what the kernel gives with a packet
-	TableUse      func() (entries, limit int, err error) // of all of the table; nil, or an error: what is shared is all that is known
+	TableUse      func() (entries, limit int, err error) // of all of the table, 0: no limit; nil, or an error: what is shared is all that is known
+	Whole         Whole                                  // nil: what is shared is all of the table
 	PeerStates    int                                    // states that one peer may have here, 0: no limit
-	Limit         int                                    // states that the table may hold, 0: no limit or unknown
 	Timeout       func(pfstate.Timeout) time.Duration    // how long it keeps them; nil: pf's defaults
 	Continues     bool                                   // the table is the one that the daemon before had
 	OpenDevice    func(name string) (Device, error)      // makes pfsync0
 	InterfaceMTU  func(name string) (mtu int, err error) // tells whether an interface exists
+	Carp          carp.System                            // makes carp interfaces; nil: there can be none
+	CarpCounters  func() []pfstate.Counter               // of Carp; may be nil
+	Networks      func() ([]Network, error)              // where a carpdev is looked for; needed beside Carp
 	Log           *slog.Logger
 }
 
@@ -63,12 +75,17 @@ type Node struct {
 	log    *slog.Logger
 	link   *link.Link
 	engine *engine.Engine
+	host   *carp.Host // nil: no carp
+	shares shares
+
+	transitions *transitions
 
 	shown atomic.Pointer[shownDevice] // where the engine's packets appear; nil: nowhere
 
 	mu       sync.Mutex // serialises changes; guards what follows
 	settings settings
 	sysctls  map[string]int64 // those that were set
+	carps    map[string]vhid  // by name
 	rules    rules
 	device   *device // nil while pfsync0 does not exist
 	born     bool    // made by the daemon itself: the operator may still `create` it
@@ -85,11 +102,17 @@ type settings struct {
 
 // New returns a node; Run starts it.
 func New(cfg Config) *Node {
-	n := &Node{cfg: cfg, log: cfg.Log, link: link.New(cfg.Log), sysctls: map[string]int64{}}
+	n := &Node{cfg: cfg, log: cfg.Log, link: link.New(cfg.Log), sysctls: map[string]int64{},
+		carps: map[string]vhid{}, transitions: newTransitions()}
 	n.settings.engine = engine.DefaultSettings()
+	if cfg.Carp != nil {
+		n.host = carp.New(cfg.Carp, cfg.Log)
+		n.shares.set = n.host.SetShare
+	}
 	n.engine = engine.New(engine.Config{
 		Creator: cfg.Identity.Creator, PeerStates: cfg.PeerStates, Continues: cfg.Continues, Log: cfg.Log,
 		Holder: cfg.Holder, Queued: cfg.Queued,
+		Demote: func(d engine.Demotion) { n.shares.demote(d.Bulk, d.Link) },
 	}, cfg.Table, n.link, n)
 	return n
 }
@@ -110,7 +133,10 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	upper, stopUpper := context.WithCancel(ctx)
+	// Masters bow out before the engine ends: what the others do not have yet is still sent.
+	carping, stopCarp := context.WithCancel(ctx)
+	defer stopCarp()
+	upper, stopUpper := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopUpper()
 	group.Go(func() error { return n.cfg.Table.Run(lower) })
 	group.Go(func() error { return n.link.Run(lower) })
@@ -122,6 +148,21 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 		stopUpper()
 		return nil
 	})
+	group.Go(func() error {
+		defer n.transitions.end()
+		if err := n.runCarp(carping); err != nil {
+			return err
+		}
+		<-carping.Done()
+		stopUpper()
+		return nil
+	})
+	n.mu.Lock()
+	err = n.setOptions()
+	n.mu.Unlock()
+	if err != nil {
+		n.log.Error("carp did not take its options", "err", err)
+	}
 	n.log.Info("started", "creatorid", fmt.Sprintf("%08x", n.cfg.Identity.Creator), "table", n.cfg.TableName)
 	filter, err := n.restoreRules()
 	if err != nil {
@@ -137,6 +178,7 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 		return nil
 	})
 	n.engine.Run(upper)
+	stopCarp() // if the engine ended by itself
 	n.mu.Lock()
 	n.destroy()
 	n.mu.Unlock()

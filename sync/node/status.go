@@ -10,20 +10,20 @@ import (
 	"github.com/pfsync-linux/pfsync/sync/engine"
 )
 
-// Interfaces shows pfsync0, if it exists. It is the control.Node's.
+// Interfaces shows pfsync0, if it exists, and the carp interfaces. It is the control.Node's.
 func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 	status, err := n.engine.Status()
 	if err != nil {
 		return nil, err
 	}
-	changing, err := n.engine.KeyChanging()
+	carps, err := n.carpInterfaces()
 	if err != nil {
 		return nil, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.device == nil {
-		return nil, nil
+		return carps, nil
 	}
 	device, e := n.device.Status(), n.settings.engine
 	shown := ifconfig.Interface{
@@ -33,7 +33,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 		PFSync: &ifconfig.PFSync{
 			Syncdev: n.settings.link.Syncdev, Syncpeer: n.settings.link.Syncpeer,
 			MaxUpd: e.MaxUpd, Defer: e.Defer, SyncOK: status.SyncOK, Creator: n.cfg.Identity.Creator,
-			DeferState: n.deferState(status), Key: n.settings.keyState(changing), Peers: shownPeers(status.PeerList),
+			DeferState: n.deferState(status), Key: n.settings.keyState(status.KeyChanging), Peers: shownPeers(status.PeerList),
 		},
 	}
 	if device.Up {
@@ -42,7 +42,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 			shown.Flags |= ifconfig.FlagRunning
 		}
 	}
-	return []ifconfig.Interface{shown}, nil
+	return append([]ifconfig.Interface{shown}, carps...), nil
 }
 
 // describe is the status line of pfsync0.
@@ -122,6 +122,16 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 	if n.cfg.Holder != nil {
 		all = append(all, n.cfg.Holder.Counters()...)
 	}
+	if n.host != nil {
+		counted, err := n.host.Counters()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, counted...)
+	}
+	if n.cfg.CarpCounters != nil {
+		all = append(all, n.cfg.CarpCounters()...)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.device != nil {
@@ -129,6 +139,9 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 	}
 	return all, nil
 }
+
+// Histograms is the control.Node's.
+func (n *Node) Histograms() ([]pfstate.Histogram, error) { return n.engine.Histograms() }
 
 // appendNamed appends counters under names that tell whose they are.
 func appendNamed(all []pfstate.Counter, prefix string, some []pfstate.Counter) []pfstate.Counter {
