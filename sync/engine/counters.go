@@ -90,6 +90,9 @@ const (
 	deferTimedOut
 	deferQueueFull
 	deferPassed
+	outCompact
+	inCompact
+	formChanges
 
 	numCounters
 )
@@ -174,6 +177,9 @@ var counterTable = [numCounters]struct{ name, help string }{
 	deferTimedOut:   {"defertimedout", "first packets let go because no peer had acknowledged their state in time"},
 	deferQueueFull:  {"deferqueuefull", "first packets let go early because too many were held"},
 	deferPassed:     {"deferpassed", "first packets let go at once: of known or no-sync states, or while no peer answers"},
+	outCompact:      {"ocompact", "messages sent in the compact form (counted by action too)"},
+	inCompact:       {"icompact", "messages received in the compact form (counted by action too)"},
+	formChanges:     {"formchanges", "times that the form of messages changed, because a peer that does not understand compact ones came or went"},
 	insertsRetried:  {"insertsretried", "states offered to the table again after it had refused them"},
 }
 

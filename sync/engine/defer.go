@@ -156,7 +156,7 @@ func (e *Engine) await(i slot) {
 	if !d.armed || r.queue != queueIns || !holdable(r.proto) {
 		return
 	}
-	f := r.leaving()
+	f := e.leaving(i)
 	n := d.byFlow[f]
 	switch {
 	case n == 0:
@@ -164,7 +164,7 @@ func (e *Engine) await(i slot) {
 			return
 		}
 	case !d.list[n].id.IsZero():
-		if e.states.byID[d.list[n].id] != 0 && d.list[n].id != r.id {
+		if e.states.named(d.list[n].id) != 0 && d.list[n].id != r.id {
 			return // two states leave alike: the second is held as long as the first
 		}
 		delete(d.byID, d.list[n].id) // of a predecessor
@@ -188,21 +188,22 @@ func holdable(proto uint8) bool {
 
 const protoUDPLite = 136
 
-// leaving is the flow as its packets leave the firewall, translated.
-func (r *record) leaving() flow {
-	f := r.flow()
-	k, i := &r.wire, 1
-	if r.direction != pfstate.Out {
-		k, i = &r.stack, 0
-	}
-	f.src, f.dst, f.srcPort, f.dstPort, f.zone = k.addr[i], k.addr[1-i], k.port[i], k.port[1-i], 0
-	return f
+// leaving is the flow of the state in i as its packets leave the firewall, translated.
+func (e *Engine) leaving(i slot) flow {
+	s := &e.out.state
+	e.states.state(i, e.now, s)
+	return leavingOf(s)
 }
 
-// leavingOf is that of a state without a record.
-func leavingOf(s *pfstate.State) flow {
-	r := record{wire: packKey(&s.Wire), stack: packKey(&s.Stack), direction: s.Direction, proto: s.Proto}
-	return r.leaving()
+func leavingOf(s *pfstate.State) (f flow) {
+	key, first := &s.Stack, 0
+	if s.Direction == pfstate.Out {
+		key, first = &s.Wire, 1
+	}
+	f.srcPort, f.dstPort, f.proto = key.Port[first], key.Port[1-first], s.Proto
+	f.family = flatten(&f.src, key.Addr[first])
+	f.family = max(f.family, flatten(&f.dst, key.Addr[1-first]))
+	return f
 }
 
 // newDeferral begins to wait for f; 0: there is no room.
@@ -319,7 +320,7 @@ func (e *Engine) holdPacket(p *hold.Packet) {
 	}
 	early := len(p.CT) > 0 && e.learn(p.CT, f)
 	n := d.byFlow[f]
-	if i := e.states.byFlow[f]; n == 0 && (i == 0 || e.states.at(i).closed()) {
+	if i := e.states.flowing(&f); n == 0 && (i == 0 || e.states.at(i).closed()) {
 		n = e.newDeferral(f) // its creation is yet to be heard of
 	}
 	if n == 0 || d.silent >= unansweredMax {
@@ -388,7 +389,7 @@ func (e *Engine) learn(ct []byte, f flow) (early bool) {
 // the peer tells of that answer. While the packet is held nothing else moves the entry.
 func (e *Engine) prepare(n uint16) {
 	x := &e.deferring.list[n]
-	i := e.states.byID[x.id]
+	i := e.states.named(x.id)
 	if x.flow.proto != pfstate.ProtoTCP || x.n != 1 || x.early || x.preparing || i == 0 {
 		return
 	}
@@ -474,7 +475,7 @@ func (e *Engine) checkEarly() {
 			kept = append(kept, u)
 			continue
 		}
-		if i := e.states.byID[u.id]; i != 0 && e.states.at(i).early {
+		if i := e.states.named(u.id); i != 0 && e.states.at(i).early {
 			e.writeState(pfstate.Write{Kind: pfstate.WriteProbe}, i)
 		}
 	}
