@@ -17,7 +17,7 @@ import (
 // Numbers of linux/netfilter/nfnetlink_queue.h.
 const (
 	subsystem  = unix.NFNL_SUBSYS_QUEUE << 8
-	msgPacket  = subsystem | 0
+	msgPacket  = subsystem
 	msgVerdict = subsystem | 1
 	msgConfig  = subsystem | 2
 	msgBatch   = subsystem | 3
