@@ -90,10 +90,12 @@ type PFSync struct {
 	Syncpeer netip.Addr `json:"syncpeer,omitzero"` // zero: the multicast group
 	MaxUpd   int        `json:"maxupd"`
 	Defer    bool       `json:"defer"`
-	Key      KeyState   `json:"key,omitempty"`
-	SyncOK   bool       `json:"syncok"`
-	Creator  uint32     `json:"creatorid"`
-	Peers    []Peer     `json:"peers,omitzero"` // nil: a daemon that does not tell of them
+
+	DeferState DeferState `json:"deferstate,omitempty"` // "": off, or a daemon that does not tell
+	Key        KeyState   `json:"key,omitempty"`
+	SyncOK     bool       `json:"syncok"`
+	Creator    uint32     `json:"creatorid"`
+	Peers      []Peer     `json:"peers,omitzero"` // nil: a daemon that does not tell of them
 }
 
 // MarshalJSON writes the creatorid as CreatorID does.

@@ -85,6 +85,11 @@ const (
 	endedAway
 	insertsRetried
 	noSync
+	deferredPackets
+	deferAcked
+	deferTimedOut
+	deferQueueFull
+	deferPassed
 	outCompact
 	inCompact
 	formChanges
@@ -167,6 +172,11 @@ var counterTable = [numCounters]struct{ name, help string }{
 	staleCopies:     {"stalecopies", "copies found at the start that their owner had ended meanwhile"},
 	endedAway:       {"endedaway", "own states that had ended here while the daemon was not running"},
 	noSync:          {"nosync", "changes of states that are not advertised (no-sync)"},
+	deferredPackets: {"deferred", "first packets held until a peer knows their state (defer)"},
+	deferAcked:      {"deferacked", "first packets let go because a peer had acknowledged their state"},
+	deferTimedOut:   {"defertimedout", "first packets let go because no peer had acknowledged their state in time"},
+	deferQueueFull:  {"deferqueuefull", "first packets let go early because too many were held"},
+	deferPassed:     {"deferpassed", "first packets let go at once: of known or no-sync states, or while no peer answers"},
 	outCompact:      {"ocompact", "messages sent in the compact form (counted by action too)"},
 	inCompact:       {"icompact", "messages received in the compact form (counted by action too)"},
 	formChanges:     {"formchanges", "times that the form of messages changed, because a peer that does not understand compact ones came or went"},

@@ -149,6 +149,7 @@ func (e *Engine) found(c *pfstate.Change) {
 	}
 	if from == local {
 		e.queueInsert(i)
+		e.await(i)
 	}
 }
 

@@ -47,6 +47,9 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 			return refusedForGood
 		case adopt:
 			e.adopt(i, s, said)
+			if acknowledge { // the table has the connection already
+				e.enqueue(i, queueAck)
+			}
 			return taken
 		case keepBoth:
 			twin = i
@@ -118,6 +121,7 @@ func less(a, b pfstate.ID) bool {
 func (e *Engine) adopt(i slot, s *pfstate.State, said uint64) {
 	e.states.unlink(i)
 	r := e.states.at(i)
+	e.heardOf(r.id)
 	e.drop(r.id, r.word, nobody, 0)
 	r.word = word{}
 	e.states.rename(i, s.ID, imported)

@@ -213,7 +213,11 @@ func message(t *testing.T, a wire.Action, m []byte) string {
 		if err := wire.ParseState(wire.OpenBSD6, m, &s); err != nil {
 			t.Fatal(err)
 		}
-		return fmt.Sprintf("%s %v %d:%d", short[a], s.ID, s.Src.State, s.Dst.State)
+		name := fmt.Sprintf("%s %v %d:%d", short[a], s.ID, s.Src.State, s.Dst.State)
+		if s.Flags&pfstate.FlagAck != 0 {
+			name += " ack"
+		}
+		return name
 	case wire.ActUpdC:
 		u, err := wire.ParseUpdC(m)
 		if err != nil {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -82,7 +83,7 @@ func (n *Node) SetSysctl(s sysctl.Setting) (old int64, err error) {
 		return old, nil
 	}
 	n.sysctls[s.Name] = s.Value
-	if err := n.setOptions(); err != nil {
+	if err := errors.Join(n.setOptions(), n.useSysctl(s.Name, s.Value)); err != nil {
 		n.sysctls[s.Name] = old
 		return old, err
 	}
