@@ -274,6 +274,7 @@ func (n *Node) runCarp(ctx context.Context) error {
 		n.transitions.follow(following, n.host.Transitions())
 	}()
 	err := n.host.Run(ctx)
+	n.shares.end()
 	stop()
 	<-followed
 	return err
