@@ -13,6 +13,7 @@ import (
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/sync/carp"
 	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/sync/engine"
 )
 
 // Network is one of Linux's interfaces, as far as it tells where a virtual address belongs.
@@ -271,11 +272,18 @@ func (n *Node) runCarp(ctx context.Context) error {
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	go func() {
 		defer close(followed)
-		n.transitions.follow(following, n.host.Transitions())
+		n.transitions.follow(following, n.host.Transitions(), n.yield)
 	}()
 	err := n.host.Run(ctx)
 	n.shares.end()
 	stop()
 	<-followed
 	return err
+}
+
+// yield tells the engine that connections run elsewhere from now on.
+func (n *Node) yield() {
+	if err := n.engine.Yield(); err != nil && !errors.Is(err, engine.ErrStopped) {
+		n.log.Warn("connections that come back may be called invalid", "err", err)
+	}
 }

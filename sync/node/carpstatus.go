@@ -176,8 +176,9 @@ type transitions struct {
 
 func newTransitions() *transitions { return &transitions{began: time.Now(), next: make(chan struct{})} }
 
-// follow takes what a Host tells until ctx ends or the Host has no more.
-func (t *transitions) follow(ctx context.Context, from <-chan carp.Transition) {
+// follow takes what a Host tells until ctx ends or the Host has no more, and calls yield
+// when an address has gone elsewhere.
+func (t *transitions) follow(ctx context.Context, from <-chan carp.Transition, yield func()) {
 	for {
 		select {
 		case told, more := <-from:
@@ -185,6 +186,9 @@ func (t *transitions) follow(ctx context.Context, from <-chan carp.Transition) {
 				return
 			}
 			t.add(told)
+			if told.Old == carp.Master {
+				yield()
+			}
 		case <-ctx.Done():
 			for { // what was told last: the bowing out
 				select {
