@@ -16,7 +16,7 @@ func (p *carpPair) undemoted(f *lab.Firewall) error {
 
 // demotedBy is an error unless pfsyncctl demotion says that.
 func (p *carpPair) demotedBy(f *lab.Firewall, want string) error {
-	out, err := f.Run(p.t.Context(), "pfsyncctl", "demotion")
+	out, err := f.RunWithEtc(p.t.Context(), "pfsyncctl", "demotion")
 	if err == nil && out != want {
 		err = fmt.Errorf("%s: %s", f.Name, out)
 	}
