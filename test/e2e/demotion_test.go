@@ -27,7 +27,7 @@ func (p *carpPair) changes(f *lab.Firewall) (n uint64) {
 	p.t.Helper()
 	var shown struct {
 		Interfaces []struct {
-			Carp struct {
+			Carp []struct {
 				Changes uint64 `json:"changes"`
 			} `json:"carp"`
 		} `json:"interfaces"`
@@ -36,7 +36,9 @@ func (p *carpPair) changes(f *lab.Firewall) (n uint64) {
 		p.t.Fatal(err)
 	}
 	for _, i := range shown.Interfaces {
-		n += i.Carp.Changes
+		for _, v := range i.Carp {
+			n += v.Changes
+		}
 	}
 	return n
 }
