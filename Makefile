@@ -132,7 +132,7 @@ install: build
 		chmod 644 '$(MANDIR)/man'$${m##*.}/$$name || exit 1; \
 	done
 	for u in share/systemd/*.service; do \
-		sed -E 's#^Exec(Start|Reload)=#&$(PREFIX)/sbin/#' $$u > '$(UNITDIR)/'$$(basename $$u) && \
+		sed -E 's#^Exec(Start|Reload|StopPost)=#&$(PREFIX)/sbin/#' $$u > '$(UNITDIR)/'$$(basename $$u) && \
 		chmod 644 '$(UNITDIR)/'$$(basename $$u) || exit 1; \
 	done
 	for d in sysctl.d modules-load.d; do \

@@ -79,6 +79,7 @@ func NewServer(node Node, log *slog.Logger) *Server {
 		"/v1/enable":      post(s.enable),
 		"/v1/info":        get(func() (any, error) { return node.Info() }),
 		"/v1/demotion":    get(func() (any, error) { return node.Demotion() }),
+		holdPath:          post(s.hold),
 		"/v1/transitions": {method: http.MethodGet, answer: s.transitions},
 	}
 	s.posts = map[string]route{
@@ -207,7 +208,7 @@ func denial(path string) string {
 	switch path {
 	case "/v1/kill", "/v1/flush", "/v1/ruleset", "/v1/enable":
 		return "Operation not permitted (needs root)"
-	case "/v1/demotion":
+	case "/v1/demotion", holdPath:
 		return "carpdemote: Operation not permitted (needs root)"
 	case "/v1/sysctl":
 		return "sysctl: Operation not permitted (needs root)"
