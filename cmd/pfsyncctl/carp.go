@@ -3,14 +3,39 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/pfsync-linux/pfsync/ifconfig"
 )
+
+// demotion prints what demotes this firewall, or with -q lets the exit status tell whether anything does.
+func demotion(c *cli.Context, d daemon, stdout io.Writer) error {
+	quiet, asJSON := c.Bool("q"), c.Bool("json")
+	if quiet && asJSON {
+		return errors.New("demotion: -q and --json exclude each other")
+	}
+	list, err := d.Demotion(c.Context)
+	switch {
+	case quiet && err != nil:
+		return errSilent
+	case err != nil:
+		return err
+	case !quiet:
+		return printDemotion(stdout, list, asJSON)
+	}
+	if slices.ContainsFunc(list, func(d ifconfig.Demotion) bool { return d.Count > 0 }) {
+		return errNotOK
+	}
+	return nil
+}
 
 // printDemotion prints each group with all that demotes it.
 func printDemotion(w io.Writer, list []ifconfig.Demotion, asJSON bool) error {

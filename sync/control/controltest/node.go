@@ -33,6 +33,7 @@ type Node struct {
 
 	carps       []ifconfig.Interface
 	demoted     int
+	yields      int
 	transitions []ifconfig.Transition
 	told        chan struct{} // closed by the next transition
 }
