@@ -44,7 +44,7 @@ type daemon interface {
 	SetSysctl(ctx context.Context, s sysctl.Setting) (old int64, err error)
 }
 
-const usage = "usage: pfsyncctl bulk [ask|push] | check [-v] [--json] | demotion [-q | --json] | diff [--json] | monitor [--json] | peers [--json] | print-rules [--carpdev IF]... [nft|iptables|firewalld] | save [-C DIR] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]... | yield"
+const usage = "usage: pfsyncctl bulk [ask|push] | check [-v] [--json] | demotion [-q [NUMBER] | --json] | diff [--json] | monitor [--json] | peers [--json] | print-rules [--carpdev IF]... [nft|iptables|firewalld] | save [-C DIR] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]... | yield"
 
 // errNotOK ends the program with status 1 after what is wrong was printed; errSilent with 2, printing nothing.
 var (
@@ -86,9 +86,9 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 			},
 			{
 				Name: "demotion", Usage: "why this firewall is less fit to be master",
-				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
-				Flags:  []cli.Flag{asJSON, &cli.BoolFlag{Name: "q", Usage: "print nothing; status 0: nothing, 1: something, 2: no answer"}},
-				Action: func(c *cli.Context) error { return demotion(c, d, stdout) },
+				OnUsageError: wrong, HideHelpCommand: true,
+				Flags:  []cli.Flag{asJSON, &cli.BoolFlag{Name: "q", Usage: "print nothing; status 0: by no more than 0, or the NUMBER behind it, 1: by more, 2: no answer"}},
+				Action: func(c *cli.Context) error { return demotion(c, d, stdout, alone) },
 			},
 			{
 				Name: "diff", Usage: "what differs between the peers' states and the copies here; status 0: nothing",
