@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/pfsync-linux/pfsync/test/lab"
@@ -221,24 +222,33 @@ func (p *pair) die(ctx context.Context, flows *traffic.Traffic) (move traffic.Wi
 	const certainly = time.Second // beyond what would be a survivor's
 	wait, cancel := context.WithDeadline(ctx, move.To.Add(deadAfter+certainly))
 	defer cancel()
-	err = lab.Eventually(wait, "data on every flow", func() error { return flows.Flowing(taken) })
+	var last error
+	err = lab.Eventually(wait, "data on every flow", func() error {
+		last = flows.Flowing(taken)
+		return last
+	})
 	switch {
 	case ctx.Err() != nil:
 		return move, context.Cause(ctx)
 	case err != nil:
-		s.say("  %7s  not every flow goes on: %v", milliseconds(time.Since(move.From)), errors.Unwrap(err))
+		s.say("  %7s  not every flow goes on: %v", milliseconds(time.Since(move.From)), last)
 	default:
 		s.say("  %7s  data moves on every flow again", milliseconds(time.Since(move.From)))
 	}
 	return move, nil
 }
 
-// comeBack starts fwA again, without any memory of what was.
+// comeBack starts fwA again. A machine that was without power remembers no connection, and has
+// no interfaces but those of its hardware.
 func (p *pair) comeBack(ctx context.Context, flows *traffic.Traffic) error {
 	p.s.step("fwA comes back with an empty table")
-	if _, err := p.A.Run(ctx, "conntrack", "-F"); err != nil {
-		return err
+	for _, forget := range []string{"conntrack -F", "ip link delete dev carp0", "ip link delete dev carp1"} {
+		words := strings.Fields(forget)
+		if _, err := p.A.Run(ctx, words[0], words[1:]...); err != nil {
+			return err
+		}
 	}
+	plugged := time.Now()
 	if err := p.Reconnect(ctx, p.A); err != nil {
 		return err
 	}
@@ -264,6 +274,8 @@ func (p *pair) comeBack(ctx context.Context, flows *traffic.Traffic) error {
 	} else if err != nil {
 		p.s.say("  NOT EVERY FLOW GOES ON: %v", err)
 	}
+	stall, of := flows.Stall(plugged)
+	p.s.say("  the longest that a flow stood still meanwhile: %s (%s)", milliseconds(stall), of)
 	return nil
 }
 
