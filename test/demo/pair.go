@@ -78,6 +78,9 @@ func (p *pair) install() error {
 		if err := f.Etc(files); err != nil {
 			return err
 		}
+		if !p.pfsync {
+			continue // they have been shown
+		}
 		var out strings.Builder
 		for _, name := range f.show {
 			if file, ok := files[name]; ok {
@@ -115,10 +118,10 @@ func both(ctx context.Context, f *lab.Firewall, state string) error {
 }
 
 // waitSynced waits until both have asked each other for everything.
-func (p *pair) waitSynced(ctx context.Context, began time.Time, list ...*lab.Firewall) error {
+func (p *pair) waitSynced(ctx context.Context, began time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, syncWithin)
 	defer cancel()
-	for _, f := range list {
+	for _, f := range []*lab.Firewall{p.A, p.B} {
 		if err := f.WaitSynced(ctx); err != nil {
 			return err
 		}
@@ -127,7 +130,7 @@ func (p *pair) waitSynced(ctx context.Context, began time.Time, list ...*lab.Fir
 	return nil
 }
 
-// showCarp shows carp0 on those that live.
+// showCarp shows carp0 as an operator sees it.
 func (p *pair) showCarp(ctx context.Context, list ...*lab.Firewall) error {
 	for _, f := range list {
 		out, err := f.Ifconfig(ctx, "carp0")
@@ -135,6 +138,22 @@ func (p *pair) showCarp(ctx context.Context, list ...*lab.Firewall) error {
 			return err
 		}
 		p.s.typed(host(p.Lab, f), "ifconfig carp0", out)
+	}
+	return nil
+}
+
+// showStatus is showCarp in a line each.
+func (p *pair) showStatus(ctx context.Context, list ...*lab.Firewall) error {
+	for _, f := range list {
+		out, err := f.Ifconfig(ctx, "carp0")
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(out) {
+			if strings.Contains(line, "carp: ") {
+				p.s.typed(host(p.Lab, f), "ifconfig carp0 | grep carp:", line)
+			}
+		}
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func (p *pair) start(ctx context.Context) error {
 	if !p.pfsync {
 		return nil
 	}
-	return p.waitSynced(ctx, began, p.A, p.B)
+	return p.waitSynced(ctx, began)
 }
 
 func (p *pair) withoutPfsync(ctx context.Context, flows *traffic.Traffic) error {
@@ -216,8 +216,10 @@ func (p *pair) die(ctx context.Context, flows *traffic.Traffic) (move traffic.Wi
 	outage := taken.Sub(move.From)
 	move.To = taken.Add(outage)
 	s.say("  %7s  fwB heard no advert of fwA's for three seconds, and is master of both addresses", milliseconds(outage))
-	if err := p.showCarp(ctx, p.B); err != nil {
-		return move, err
+	if p.pfsync {
+		if err := p.showCarp(ctx, p.B); err != nil {
+			return move, err
+		}
 	}
 	const certainly = time.Second // beyond what would be a survivor's
 	wait, cancel := context.WithDeadline(ctx, move.To.Add(deadAfter+certainly))
@@ -260,11 +262,12 @@ func (p *pair) comeBack(ctx context.Context, flows *traffic.Traffic) error {
 		return err
 	}
 	taken := time.Now()
-	if err := p.waitSynced(ctx, began, p.A); err != nil {
+	n, err := p.A.CountEntries(ctx)
+	if err != nil {
 		return err
 	}
-	p.s.say("  and is master again after %s: not before it had them", milliseconds(taken.Sub(began)))
-	if err := p.showCarp(ctx, p.A, p.B); err != nil {
+	p.s.say("  fwA is master again after %s, and has %d states", milliseconds(taken.Sub(began)), n)
+	if err := p.showStatus(ctx, p.A, p.B); err != nil {
 		return err
 	}
 	wait, cancel := context.WithTimeout(ctx, readyIn)
