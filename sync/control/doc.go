@@ -23,6 +23,7 @@
 //	GET  /v1/demotion     []ifconfig.Demotion
 //	POST /v1/demotion     ifconfig.Demote, root only
 //	GET  /v1/transitions  Transitions behind ?after=NUMBER
+//	GET  /debug/...       Go's profiles, root only, if the Server was given them
 //
 // States are no JSON but one record of 264 bytes after the other, each as OpenBSD's pfsync sends a
 // state (wire.ParseState). They are sent as fast as they are read, and never held as a whole; an

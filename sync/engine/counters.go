@@ -85,6 +85,9 @@ const (
 	endedAway
 	insertsRetried
 	noSync
+	outCompact
+	inCompact
+	formChanges
 
 	numCounters
 )
@@ -164,6 +167,9 @@ var counterTable = [numCounters]struct{ name, help string }{
 	staleCopies:     {"stalecopies", "copies found at the start that their owner had ended meanwhile"},
 	endedAway:       {"endedaway", "own states that had ended here while the daemon was not running"},
 	noSync:          {"nosync", "changes of states that are not advertised (no-sync)"},
+	outCompact:      {"ocompact", "messages sent in the compact form (counted by action too)"},
+	inCompact:       {"icompact", "messages received in the compact form (counted by action too)"},
+	formChanges:     {"formchanges", "times that the form of messages changed, because a peer that does not understand compact ones came or went"},
 	insertsRetried:  {"insertsretried", "states offered to the table again after it had refused them"},
 }
 

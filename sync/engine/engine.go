@@ -21,7 +21,7 @@ const (
 	fastBound   = 2 * time.Second // a state heard of within this is pushed, as in OpenBSD
 	sweepEvery  = 250 * time.Millisecond
 	paceEvery   = time.Millisecond
-	writesBound = 1 << 14 // writes waiting for the table above which no packets are read
+	writesBound = 1 << 12 // writes waiting for the table above which no packets are read
 	lastFlushes = 64      // of what is pending when the engine ends
 )
 
@@ -89,6 +89,7 @@ type Engine struct {
 	from       netip.Addr    // sender of the packet being handled
 	incoming   pfstate.State // the state in it being handled
 	update     wire.UpdC     // the update in it being handled
+	merged     ends          // what is made of it
 	pace       *time.Timer
 	pacing     bool
 
@@ -113,6 +114,7 @@ type Engine struct {
 	beaconed  time.Duration
 	greeted   time.Duration
 	sentAt    []uint64 // e.seq, each second
+	terse     compact
 
 	// Of the packet being handled.
 	speaking    *peer
