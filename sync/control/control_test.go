@@ -428,8 +428,8 @@ func TestHostileRequests(t *testing.T) {
 	if changes := node.Changes(); len(changes) != 0 {
 		t.Errorf("changed: %+v", changes)
 	}
-	if n := counter(t, h, "ctlinvalid"); n != 22 {
-		t.Errorf("ctlinvalid %d, want one for each request that was HTTP: 22", n)
+	if n := counter(t, h, "ctlinvalid"); n != 24 {
+		t.Errorf("ctlinvalid %d, want one for each request that was HTTP: 24", n)
 	}
 }
 
