@@ -43,6 +43,8 @@ type Node interface {
 	// Transitions returns the changes of state behind the one of that number, when there are some or
 	// ctx ends; that is no error.
 	Transitions(ctx context.Context, after uint64) (Transitions, error)
+	// Yield tells that another firewall carries the traffic from now on, where it is not carp that knows.
+	Yield() error
 
 	// States yields all states of the table, those that are not shared included (FlagNoSync), in
 	// parts of any size. It holds little more than one of them, and does nothing while yield takes

@@ -80,6 +80,7 @@ func NewServer(node Node, log *slog.Logger) *Server {
 		"/v1/info":        get(func() (any, error) { return node.Info() }),
 		"/v1/demotion":    get(func() (any, error) { return node.Demotion() }),
 		holdPath:          post(s.hold),
+		"/v1/yield":       post(s.yield),
 		"/v1/transitions": {method: http.MethodGet, answer: s.transitions},
 	}
 	s.posts = map[string]route{
@@ -326,6 +327,13 @@ func (s *Server) push(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return struct{}{}, s.node.Change(ifconfig.Change{Interface: "pfsync0", Push: true})
+}
+
+func (s *Server) yield(r *http.Request) (any, error) {
+	if err := noBody(r, "yield: takes no body; all traffic has gone elsewhere"); err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.node.Yield()
 }
 
 func (s *Server) kill(r *http.Request) (any, error) {

@@ -124,6 +124,21 @@ func (n *Node) Events() []string {
 	return slices.Clone(n.events)
 }
 
+// Yield implements control.Node.
+func (n *Node) Yield() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.yields++
+	return nil
+}
+
+// Yields is how often the node was told that another one carries the traffic.
+func (n *Node) Yields() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.yields
+}
+
 // Tell makes the node tell of a transition.
 func (n *Node) Tell(t ifconfig.Transition) {
 	n.mu.Lock()

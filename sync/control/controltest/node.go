@@ -34,6 +34,7 @@ type Node struct {
 	carps       []ifconfig.Interface
 	demoted     int
 	events      []string
+	yields      int
 	transitions []ifconfig.Transition
 	told        chan struct{} // closed by the next transition
 }
