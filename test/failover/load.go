@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// underLoad keeps all cores busy, twice over, and watches whether B ever answers.
+// underLoad keeps all cores busy, twice over if not told otherwise, and watches whether
+// B ever answers.
 func underLoad(ctx context.Context, c config, all []contestant) (err error) {
 	for _, k := range all {
 		n, err := k.endure(ctx, c)
@@ -36,7 +37,8 @@ func (k contestant) endure(ctx context.Context, c config) (falsely int, err erro
 	busy, rest := context.WithTimeout(ctx, c.load)
 	defer rest()
 	var running sync.WaitGroup
-	for range 2 * runtime.NumCPU() {
+	running.Go(func() { <-busy.Done() })
+	for range c.spin * runtime.NumCPU() {
 		running.Go(func() {
 			for busy.Err() == nil { // this is the load
 			}

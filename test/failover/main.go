@@ -31,6 +31,7 @@ type config struct {
 	bin    string
 	rounds int
 	load   time.Duration
+	spin   int
 	only   string
 	out    io.Writer
 }
@@ -40,6 +41,7 @@ func main() {
 	flag.StringVar(&c.bin, "bin", "bin", "folder with pfsyncd and ifconfig")
 	flag.IntVar(&c.rounds, "rounds", 20, "deaths of each contestant")
 	flag.DurationVar(&c.load, "load", 0, "watch for false takeovers under load for this long, instead of measuring")
+	flag.IntVar(&c.spin, "spin", 2, "busy loops for each core under -load; 0: something else is the load")
 	flag.StringVar(&c.only, "only", "", "only the contestants whose names contain this")
 	file := flag.String("json", "", "file for the result as JSON")
 	flag.Parse()
