@@ -627,7 +627,7 @@ local function show_section(tree, tvb, offset, last, have, number)
 	local text = count == 1 and name or name .. "×" .. count
 	if action == version.eof then
 		if body < last then
-			branch:add_proto_expert_info(unknown, string.format("%d bytes behind EOF", last - body))
+			branch:add_proto_expert_info(malformed, string.format("Malformed: %d bytes behind EOF", last - body))
 		end
 		return nil, text
 	end
@@ -785,6 +785,9 @@ local function show_behind(tree, tvb, offset)
 	if version:uint() ~= TRAILER_VERSION then
 		branch:add_proto_expert_info(unknown, "A trailer of another version")
 		branch:add(f.foreign, range)
+		if have < n then
+			branch:add_proto_expert_info(cut)
+		end
 		return {}
 	end
 	local flags = branch:add(f["trailer.flags"], range(5, 1))

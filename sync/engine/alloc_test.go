@@ -35,9 +35,9 @@ func (f *feed) Show([][]byte)                                  {}
 func (f *feed) Send(payloads [][]byte) (int, error) {
 	n := 0
 	for _, p := range payloads {
-		_, rest, _ := wire.ParseHeader(p)
+		h, rest, _ := wire.ParseHeader(p)
 		for len(rest) > 0 {
-			s, next, err := wire.NextSection(rest)
+			s, next, err := h.NextSection(rest)
 			if err != nil {
 				return 0, err
 			}

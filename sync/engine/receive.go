@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
@@ -43,7 +44,10 @@ func (e *Engine) receive(p *link.Packet) {
 		e.counters.add(badPeer)
 		return
 	}
-	_, rest, err := wire.ParseHeader(p.Payload)
+	h, rest, err := wire.ParseHeader(p.Payload)
+	if err == nil && h.Version != wire.Version {
+		err = fmt.Errorf("header: %w: %d", wire.ErrVersion, h.Version)
+	}
 	if err != nil {
 		e.countHeader(err)
 		e.stranger(p.Src, p.Payload, err)
@@ -57,9 +61,9 @@ func (e *Engine) receive(p *link.Packet) {
 	t, err := wire.ParseTrailer(wire.Behind(p.Payload))
 	switch {
 	case err == nil:
-		e.receiveLinux(p, &t, rest, verdict)
+		e.receiveLinux(p, &t, &h, rest, verdict)
 	case errors.Is(err, wire.ErrNoTrailer), errors.Is(err, wire.ErrVersion):
-		e.receiveBSD(p, rest)
+		e.receiveBSD(p, &h, rest)
 	default:
 		e.counters.add(badTrailer)
 	}
@@ -72,7 +76,7 @@ func (e *Engine) fromPeer(addr netip.Addr) bool {
 }
 
 // receiveLinux handles a packet with a trailer.
-func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, rest []byte, verdict auth.Verdict) {
+func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, h *wire.Header, rest []byte, verdict auth.Verdict) {
 	if t.Epoch == e.epoch {
 		e.counters.add(ownPackets)
 		return
@@ -91,7 +95,7 @@ func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, rest []byte, verd
 	sender.keyed = sender.keyed || verdict == auth.Current
 	e.speaking, e.packetSeq, e.packetFlags, e.late = sender, t.Seq, t.Flags, t.Seq != sender.window.high
 	bad := e.preamble(sender, t)
-	e.sections(rest)
+	e.sections(h, rest)
 	if err := e.postscript(sender, t); bad == nil {
 		bad = err
 	}
@@ -110,7 +114,7 @@ func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, rest []byte, verd
 }
 
 // receiveBSD handles a packet without one.
-func (e *Engine) receiveBSD(p *link.Packet, rest []byte) {
+func (e *Engine) receiveBSD(p *link.Packet, h *wire.Header, rest []byte) {
 	sender, fresh := e.meet(p.Src)
 	if sender == nil {
 		return
@@ -127,7 +131,7 @@ func (e *Engine) receiveBSD(p *link.Packet, rest []byte) {
 	}
 	e.came(sender)
 	e.speaking, e.packetSeq, e.packetFlags, e.late = sender, 0, 0, false
-	e.sections(rest)
+	e.sections(h, rest)
 	e.newcomer(fresh)
 }
 
@@ -149,9 +153,9 @@ func (e *Engine) readdressed(p *peer, addr netip.Addr) {
 }
 
 // sections handles what follows the header.
-func (e *Engine) sections(rest []byte) {
+func (e *Engine) sections(h *wire.Header, rest []byte) {
 	for len(rest) >= wire.SubheaderLen {
-		s, next, err := wire.NextSection(rest)
+		s, next, err := h.NextSection(rest)
 		if err != nil {
 			if errors.Is(err, wire.ErrAction) {
 				e.counters.add(badAction)
@@ -163,11 +167,14 @@ func (e *Engine) sections(rest []byte) {
 		}
 		rest = next
 		switch {
+		case s.End():
+			if len(rest) > 0 {
+				e.counters.add(badLength)
+			}
+			return
 		case s.Skipped():
 			e.counters.add(skippedSections)
 			continue
-		case s.Action == wire.ActEOF:
-			return
 		}
 		e.counters.in[s.Action] += uint64(s.Count)
 		if h := handlers[s.Action]; h != nil {
@@ -190,7 +197,7 @@ func (e *Engine) countHeader(err error) {
 // eachState parses the states of a section and hands on those that are valid.
 func (e *Engine) eachState(s wire.Section, handle func(*pfstate.State)) {
 	for n := range s.Count {
-		if err := wire.ParseState(wire.OpenBSD6, s.Message(n), &e.incoming); err != nil {
+		if err := wire.ParseState(s.Dialect, s.Message(n), &e.incoming); err != nil {
 			e.counters.add(badValue)
 			continue
 		}
@@ -259,7 +266,7 @@ func (e *Engine) receiveUpdC(s wire.Section) {
 	for n := range s.Count {
 		var err error
 		u := &e.update // not a variable of the loop: that would be one on the heap
-		if *u, err = wire.ParseUpdC(s.Message(n)); err != nil {
+		if *u, err = wire.ParseUpdC(s.Dialect, s.Message(n)); err != nil {
 			e.counters.add(badValue)
 			continue
 		}

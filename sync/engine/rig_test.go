@@ -173,13 +173,13 @@ func (l *rigLink) Send(payloads [][]byte) (int, error) {
 
 // messages names what is in a packet.
 func messages(t *testing.T, payload []byte) (names []string) {
-	_, rest, err := wire.ParseHeader(payload)
+	h, rest, err := wire.ParseHeader(payload)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for len(rest) > 0 {
 		var s wire.Section
-		if s, rest, err = wire.NextSection(rest); err != nil {
+		if s, rest, err = h.NextSection(rest); err != nil {
 			t.Fatal(err)
 		}
 		for n := range s.Count {
@@ -203,7 +203,7 @@ func message(t *testing.T, a wire.Action, m []byte) string {
 		}
 		return fmt.Sprintf("%s %v %d:%d", short[a], s.ID, s.Src.State, s.Dst.State)
 	case wire.ActUpdC:
-		u, err := wire.ParseUpdC(m)
+		u, err := wire.ParseUpdC(wire.OpenBSD6, m)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -384,11 +384,11 @@ func TestStateChangesAppearOnPfsync0(t *testing.T) {
 	if packet[0] != 0x45 || packet[8] != link.TTL || packet[9] != link.Protocol || netip.AddrFrom4([4]byte(packet[16:20])) != link.Group {
 		t.Errorf("IP header % x", packet[:link.HeaderLen])
 	}
-	_, rest, err := wire.ParseHeader(packet[link.HeaderLen:])
+	h, rest, err := wire.ParseHeader(packet[link.HeaderLen:])
 	if err != nil {
 		t.Fatal(err)
 	}
-	section, _, err := wire.NextSection(rest)
+	section, _, err := h.NextSection(rest)
 	if err != nil || section.Action != wire.ActIns {
 		t.Errorf("first section is %v, %v; want an insert", section.Action, err)
 	}

@@ -51,7 +51,7 @@ func (t *text) otherVersion(h *wire.Header) {
 
 func (t *text) section(s wire.Section) {
 	if t.verbose > 0 {
-		fmt.Fprintf(t.b, "    act %v count %d\n", s.Action, s.Count)
+		fmt.Fprintf(t.b, "    act %s count %d\n", s.Name(), s.Count)
 	}
 }
 
