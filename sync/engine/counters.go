@@ -83,6 +83,7 @@ const (
 	endedAway
 	insertsRetried
 	noSync
+	otherFormat
 
 	numCounters
 )
@@ -160,6 +161,7 @@ var counterTable = [numCounters]struct{ name, help string }{
 	staleCopies:     {"stalecopies", "copies found at the start that their owner had ended meanwhile"},
 	endedAway:       {"endedaway", "own states that had ended here while the daemon was not running"},
 	noSync:          {"nosync", "changes of states that are not advertised (no-sync)"},
+	otherFormat:     {"otherformat", "states that a peer wrote in another format than ours"},
 	insertsRetried:  {"insertsretried", "states offered to the table again after it had refused them"},
 }
 

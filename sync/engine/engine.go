@@ -40,6 +40,9 @@ type Settings struct {
 	MTU    int // of pfsync0 or of the syncdev, whichever is less; counts the IP header
 	MaxUpd int
 	Defer  bool
+
+	Dialect    wire.Dialect // in which packets are written,
+	DialectSet bool         // unless this is not set: then it is that of the first BSD heard
 }
 
 // DefaultSettings are those of a pfsync0 just made.
@@ -80,7 +83,11 @@ type Engine struct {
 	peers      peers
 	from       netip.Addr    // sender of the packet being handled
 	incoming   pfstate.State // the state in it being handled
-	update     wire.UpdC     // the update in it being handled
+	more       wire.FreeBSD  // what FreeBSD alone says of it,
+	hasMore    bool          // if it does
+	sendMore   wire.FreeBSD  // of a state being sent
+	dialect    dialect
+	update     wire.UpdC // the update in it being handled
 	pace       *time.Timer
 	pacing     bool
 
@@ -258,6 +265,7 @@ func (e *Engine) Configure(s Settings) error {
 func (e *Engine) configure(s Settings) {
 	old := e.settings
 	e.settings = s
+	e.dialectSet(old)
 	switch {
 	case s.Up && !old.Up:
 		e.bulkEvent(bulkUp)
@@ -312,5 +320,5 @@ func (e *Engine) maxPayload() int {
 	if m := e.linkState.MTU; m > 0 {
 		mtu = min(mtu, m)
 	}
-	return max(mtu-ipHeaderLen-trailerSpace-e.keys.Overhead(), wire.HeaderLen+wire.SubheaderLen+wire.StateLen)
+	return max(mtu-ipHeaderLen-trailerSpace-e.keys.Overhead(), wire.HeaderLen+wire.SubheaderLen+e.dialect.StateLen())
 }

@@ -62,6 +62,7 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 		return refusedForGood
 	}
 	i := e.states.add(s, imported, e.now)
+	e.keepMore(i)
 	r := e.states.at(i)
 	if said != 0 {
 		e.told(i, said)

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
@@ -45,9 +44,6 @@ func (e *Engine) receive(p *link.Packet) {
 		return
 	}
 	h, rest, err := wire.ParseHeader(p.Payload)
-	if err == nil && h.Version != wire.Version {
-		err = fmt.Errorf("header: %w: %d", wire.ErrVersion, h.Version)
-	}
 	if err != nil {
 		e.countHeader(err)
 		e.stranger(p.Src, p.Payload, err)
@@ -63,6 +59,11 @@ func (e *Engine) receive(p *link.Packet) {
 	case err == nil:
 		e.receiveLinux(p, &t, &h, rest, verdict)
 	case errors.Is(err, wire.ErrNoTrailer), errors.Is(err, wire.ErrVersion):
+		if err := e.understood(p.Src, &h); err != nil {
+			e.countHeader(err)
+			e.stranger(p.Src, p.Payload, err)
+			return
+		}
 		e.receiveBSD(p, &h, rest)
 	default:
 		e.counters.add(badTrailer)
@@ -130,6 +131,7 @@ func (e *Engine) receiveBSD(p *link.Packet, h *wire.Header, rest []byte) {
 		}
 	}
 	e.came(sender)
+	sender.version = h.Version
 	e.speaking, e.packetSeq, e.packetFlags, e.late = sender, 0, 0, false
 	e.sections(h, rest)
 	e.newcomer(fresh)
@@ -177,6 +179,7 @@ func (e *Engine) sections(h *wire.Header, rest []byte) {
 			continue
 		}
 		e.counters.in[s.Action] += uint64(s.Count)
+		e.formatHeard(s)
 		if h := handlers[s.Action]; h != nil {
 			h(e, s)
 		}
@@ -197,7 +200,7 @@ func (e *Engine) countHeader(err error) {
 // eachState parses the states of a section and hands on those that are valid.
 func (e *Engine) eachState(s wire.Section, handle func(*pfstate.State)) {
 	for n := range s.Count {
-		if err := wire.ParseState(s.Dialect, s.Message(n), &e.incoming); err != nil {
+		if err := e.parseState(s, n); err != nil {
 			e.counters.add(badValue)
 			continue
 		}
@@ -389,6 +392,7 @@ func (e *Engine) receiveClr(s wire.Section) {
 			e.log.Warn("a peer wants our own states cleared, refused", "peer", e.from)
 			continue
 		}
+		c.IfName = c.IfName.Trimmed() // "" of OpenBSD has something behind it
 		e.states.all(func(i slot, r *record) {
 			if r.id.Creator == c.Creator && e.boundTo(i, c.IfName) {
 				e.removeFor(r.id, i)
@@ -405,7 +409,7 @@ func (e *Engine) boundTo(i slot, ifName pfstate.IfName) bool {
 	}
 	name := pfstate.AnyInterface
 	if e.states.at(i).extra {
-		name = e.states.extras[i].ifName
+		name = e.states.extras[i].ifName.Trimmed()
 	}
 	return name == ifName
 }

@@ -183,7 +183,7 @@ func messages(t *testing.T, payload []byte) (names []string) {
 			t.Fatal(err)
 		}
 		for n := range s.Count {
-			names = append(names, message(t, s.Action, s.Message(n)))
+			names = append(names, message(t, s, s.Message(n)))
 		}
 	}
 	return names
@@ -194,16 +194,20 @@ var short = map[wire.Action]string{
 	wire.ActDelC: "DEL_C", wire.ActBus: "BUS", wire.ActIns: "INS", wire.ActUpd: "UPD",
 }
 
-func message(t *testing.T, a wire.Action, m []byte) string {
+func message(t *testing.T, section wire.Section, m []byte) string {
+	a, name := section.Action, short[section.Action]
+	if section.Dialect != wire.OpenBSD6 && a.HasState() {
+		name += " " + section.Dialect.String()
+	}
 	switch a {
 	case wire.ActIns, wire.ActUpd:
 		var s pfstate.State
-		if err := wire.ParseState(wire.OpenBSD6, m, &s); err != nil {
+		if err := wire.ParseState(section.Dialect, m, &s); err != nil {
 			t.Fatal(err)
 		}
-		return fmt.Sprintf("%s %v %d:%d", short[a], s.ID, s.Src.State, s.Dst.State)
+		return fmt.Sprintf("%s %v %d:%d", name, s.ID, s.Src.State, s.Dst.State)
 	case wire.ActUpdC:
-		u, err := wire.ParseUpdC(wire.OpenBSD6, m)
+		u, err := wire.ParseUpdC(section.Dialect, m)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -23,6 +23,7 @@ type packets struct {
 	flags    []wire.TrailerFlags
 	open     int    // writers in use
 	current  [4]int // by flags: one more than the writer that takes messages
+	dialect  wire.Dialect
 	max      int
 	spare    int // bytes for a trailer
 	payloads [][]byte
@@ -43,7 +44,7 @@ func (p *packets) next(flags wire.TrailerFlags) *wire.Writer {
 		p.flags = append(p.flags, 0)
 	}
 	w := p.writers[p.open]
-	w.Spare = p.spare
+	w.Spare, w.Dialect = p.spare, p.dialect
 	w.Reset(p.max)
 	p.flags[p.open] = flags
 	p.open++
@@ -86,7 +87,10 @@ func (p *packets) finish() ([][]byte, []wire.TrailerFlags) {
 func (e *Engine) held() bool { return e.linkState.Config.Syncdev != "" && !e.linkState.Up }
 
 // build begins to build packets.
-func (e *Engine) build() { e.out.begin(e.maxPayload(), trailerSpace+e.keys.Overhead()) }
+func (e *Engine) build() {
+	e.out.dialect = e.dialect.Dialect
+	e.out.begin(e.maxPayload(), trailerSpace+e.keys.Overhead())
+}
 
 // seqOf is the number that the nth packet being built will have.
 func (e *Engine) seqOf(n int) uint64 { return e.seq + 1 + uint64(n) }
@@ -179,7 +183,7 @@ func (e *Engine) putState(flags wire.TrailerFlags, i slot, a wire.Action) int {
 	e.states.state(i, e.now, s)
 	s.Flags &^= pfstate.FlagNoSync | pfstate.FlagAck
 	e.counters.out[a]++
-	return e.out.put(flags, func(w *wire.Writer) bool { return w.State(a, s) })
+	return e.out.put(flags, func(w *wire.Writer) bool { return e.writeWhole(w, a, i, s) })
 }
 
 // putRequests sends update requests in packets of their own, as OpenBSD does.

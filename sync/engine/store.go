@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
 // queueKind is a state's place: in one queue at most, as in pf.
@@ -40,6 +41,7 @@ type store struct {
 	byID   map[pfstate.ID]slot
 	byFlow map[flow]slot
 	extras map[slot]extra
+	more   map[slot]wire.FreeBSD // what FreeBSD alone says
 	queues [numQueues]list
 	count  [3]int // by origin
 }
@@ -108,6 +110,7 @@ func (st *store) remove(i slot) {
 	if r.extra {
 		delete(st.extras, i)
 	}
+	delete(st.more, i)
 	st.count[r.origin]--
 	*r = record{}
 	st.free = append(st.free, i)

@@ -75,7 +75,7 @@ func parseState(d Dialect, m []byte, x *Message) error {
 	if d == OpenBSD6 {
 		return ParseState(d, m, &x.State)
 	}
-	return parseStateMore(d, m, &x.State, &x.FreeBSD)
+	return ParseStateWith(d, m, &x.State, &x.FreeBSD)
 }
 
 func appendState(d Dialect, b []byte, x *Message) []byte {

@@ -24,10 +24,10 @@ type FreeBSD struct {
 // What is not kept: pads, the scrub fields of a peer without scrub state, the
 // next hop without a route, and what FreeBSD alone says. What the dialect does not
 // say has the values of pfstate.Default.
-func ParseState(d Dialect, m []byte, s *pfstate.State) error { return parseStateMore(d, m, s, nil) }
+func ParseState(d Dialect, m []byte, s *pfstate.State) error { return ParseStateWith(d, m, s, nil) }
 
-// parseStateMore is ParseState that also reads what FreeBSD alone says, unless x is nil.
-func parseStateMore(d Dialect, m []byte, s *pfstate.State, x *FreeBSD) error {
+// ParseStateWith is ParseState that also reads what FreeBSD alone says, unless x is nil.
+func ParseStateWith(d Dialect, m []byte, s *pfstate.State, x *FreeBSD) error {
 	l := &dialects[d].layout
 	if err := long(m, ActIns, l.size); err != nil {
 		return err
