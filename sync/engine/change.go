@@ -207,6 +207,7 @@ func (e *Engine) writeState(w pfstate.Write, i slot) {
 	}
 	w.Ref = r.ref
 	e.states.state(i, e.now, &w.State)
+	e.states.join(i, &w.State)
 	if w.Kind == pfstate.WriteInsert || w.Kind == pfstate.WriteUpdate {
 		e.setTime(r, &w)
 		r.written = e.now

@@ -84,6 +84,8 @@ const (
 	insertsRetried
 	noSync
 	otherFormat
+	pairHalves
+	pairsWhole
 
 	numCounters
 )
@@ -162,6 +164,8 @@ var counterTable = [numCounters]struct{ name, help string }{
 	endedAway:       {"endedaway", "own states that had ended here while the daemon was not running"},
 	noSync:          {"nosync", "changes of states that are not advertised (no-sync)"},
 	otherFormat:     {"otherformat", "states that a peer wrote in another format than ours"},
+	pairHalves:      {"pairhalves", "messages sent of the second states that a pf has of our connections"},
+	pairsWhole:      {"pairswhole", "states with both ends translated sent whole for the sake of Linux peers: no pf can use them"},
 	insertsRetried:  {"insertsretried", "states offered to the table again after it had refused them"},
 }
 

@@ -43,6 +43,7 @@ type Settings struct {
 
 	Dialect    wire.Dialect // in which packets are written,
 	DialectSet bool         // unless this is not set: then it is that of the first BSD heard
+	Pair       PairMode
 }
 
 // DefaultSettings are those of a pfsync0 just made.
@@ -87,7 +88,9 @@ type Engine struct {
 	hasMore    bool          // if it does
 	sendMore   wire.FreeBSD  // of a state being sent
 	dialect    dialect
-	update     wire.UpdC // the update in it being handled
+	paired     bool          // both halves of each connection are told
+	otherHalf  pfstate.State // of the state being sent
+	update     wire.UpdC     // the update in it being handled
 	pace       *time.Timer
 	pacing     bool
 
@@ -266,6 +269,7 @@ func (e *Engine) configure(s Settings) {
 	old := e.settings
 	e.settings = s
 	e.dialectSet(old)
+	e.pairTurn()
 	switch {
 	case s.Up && !old.Up:
 		e.bulkEvent(bulkUp)

@@ -57,6 +57,9 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 			e.forget(i, nil)
 		}
 	}
+	if twin == 0 {
+		twin = e.states.otherOf(s)
+	}
 	if e.limited(e.speaking) {
 		e.counters.add(peerLimit)
 		return refusedForGood
@@ -69,7 +72,7 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 	}
 	r.heard, r.generation, r.unsure = e.now, e.dump.generation, s.Expire == 0
 	if twin != 0 {
-		e.states.pair(twin, i)
+		e.marry(twin, i)
 	}
 	if r.shadow && acknowledge {
 		e.enqueue(i, queueAck) // the table has the connection already

@@ -276,6 +276,7 @@ func (e *Engine) watchPeers() {
 		e.watchHearing(p)
 	})
 	e.relearn()
+	e.pairTurn()
 }
 
 // deafAfter is how many seconds of our packets a peer may not have heard.

@@ -96,7 +96,9 @@ func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, h *wire.Header, r
 	sender.keyed = sender.keyed || verdict == auth.Current
 	e.speaking, e.packetSeq, e.packetFlags, e.late = sender, t.Seq, t.Flags, t.Seq != sender.window.high
 	bad := e.preamble(sender, t)
-	e.sections(h, rest)
+	if t.Flags&wire.FlagPair == 0 {
+		e.sections(h, rest)
+	}
 	if err := e.postscript(sender, t); bad == nil {
 		bad = err
 	}
@@ -135,6 +137,9 @@ func (e *Engine) receiveBSD(p *link.Packet, h *wire.Header, rest []byte) {
 	e.speaking, e.packetSeq, e.packetFlags, e.late = sender, 0, 0, false
 	e.sections(h, rest)
 	e.newcomer(fresh)
+	if fresh {
+		e.pairTurn()
+	}
 }
 
 func (e *Engine) newcomer(fresh bool) {
@@ -247,6 +252,9 @@ func (e *Engine) receiveState(a wire.Action, s *pfstate.State) bool {
 		}
 		return true
 	}
+	if e.otherTold(s) {
+		return true
+	}
 	outcome := e.importState(a, s, said)
 	if outcome == refusedForGood && said != 0 {
 		e.refuse(s.ID, said)
@@ -273,10 +281,11 @@ func (e *Engine) receiveUpdC(s wire.Section) {
 			e.counters.add(badValue)
 			continue
 		}
-		i := e.states.byID[u.ID]
+		i := e.slotOf(u.ID)
 		switch {
 		case i != 0 && e.overtaken(i):
 		case i != 0:
+			u.ID = e.states.at(i).id
 			e.updateTold(i, u)
 		case e.graves.of(u.ID) == noGrave:
 			e.request(u.ID)
@@ -300,6 +309,9 @@ func (e *Engine) updateTold(i slot, u *wire.UpdC) {
 
 func (e *Engine) receiveUpdReq(s wire.Section) {
 	e.eachID(s, func(id pfstate.ID, i slot) {
+		if i == 0 {
+			i = e.slotOf(id)
+		}
 		switch {
 		case id.IsZero():
 			e.serveBulk(e.speaking)
@@ -353,7 +365,7 @@ func (e *Engine) removeFor(id pfstate.ID, i slot) {
 
 // remove takes the state in i out of the table, because a peer says so.
 func (e *Engine) remove(i slot) {
-	e.states.untwin(i) // the connection lives as long as one of its states does
+	e.divorce(i) // the connection lives as long as one of its states does
 	e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
 	e.forget(i, e.speaking)
 }

@@ -275,6 +275,7 @@ func (r *rig) wrote(want ...string) {
 
 func (r *rig) configure(change func(*engine.Settings)) {
 	s := engine.DefaultSettings()
+	s.Pair = engine.PairOff // a test of it says so
 	change(&s)
 	if err := r.engine.Configure(s); err != nil {
 		r.t.Fatal(err)

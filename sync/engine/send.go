@@ -22,7 +22,7 @@ type packets struct {
 	writers  []*wire.Writer
 	flags    []wire.TrailerFlags
 	open     int    // writers in use
-	current  [4]int // by flags: one more than the writer that takes messages
+	current  [8]int // by flags: one more than the writer that takes messages
 	dialect  wire.Dialect
 	max      int
 	spare    int // bytes for a trailer
@@ -34,7 +34,7 @@ type packets struct {
 
 func (p *packets) begin(maxPayload, spare int) {
 	p.open, p.max, p.spare = 0, maxPayload, spare
-	p.current = [4]int{}
+	p.current = [8]int{}
 }
 
 // next opens another packet.
@@ -138,6 +138,9 @@ func (e *Engine) putUpdates() {
 		i := l.head
 		r := e.states.at(i)
 		*u = wire.UpdC{ID: r.id, Src: r.src, Dst: r.dst, Timeout: r.timeout}
+		if e.half(i) {
+			e.putOtherUpdC(u)
+		}
 		e.states.unlink(i)
 		e.counters.out[wire.ActUpdC]++
 		if !r.claims() {
@@ -159,6 +162,7 @@ func (e *Engine) putDeletes() {
 		e.counters.out[wire.ActDelC]++
 		at := e.out.put(flags, func(w *wire.Writer) bool { return w.ID(wire.ActDelC, g.id) })
 		e.drop(g.id, g.word, ourselves, e.seqOf(at))
+		e.putOtherDelete(g.id)
 	}
 	e.deletes = append(e.deletes[:0], e.deletes[n:]...)
 }
@@ -183,6 +187,9 @@ func (e *Engine) putState(flags wire.TrailerFlags, i slot, a wire.Action) int {
 	e.states.state(i, e.now, s)
 	s.Flags &^= pfstate.FlagNoSync | pfstate.FlagAck
 	e.counters.out[a]++
+	if e.split(i, s) {
+		defer e.putOther(a)
+	}
 	return e.out.put(flags, func(w *wire.Writer) bool { return e.writeWhole(w, a, i, s) })
 }
 

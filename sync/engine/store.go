@@ -35,24 +35,26 @@ const chunkBits = 10
 
 // store holds the records and finds them by id and by flow.
 type store struct {
-	chunks []*chunk
-	size   slot // slots that were ever used; slot 0 is none
-	free   []slot
-	byID   map[pfstate.ID]slot
-	byFlow map[flow]slot
-	extras map[slot]extra
-	more   map[slot]wire.FreeBSD // what FreeBSD alone says
-	queues [numQueues]list
-	count  [3]int // by origin
+	chunks  []*chunk
+	size    slot // slots that were ever used; slot 0 is none
+	free    []slot
+	byID    map[pfstate.ID]slot
+	byFlow  map[flow]slot
+	byStack map[flow]slot // the redirected ones, by what the stack sees
+	extras  map[slot]extra
+	more    map[slot]wire.FreeBSD // what FreeBSD alone says
+	queues  [numQueues]list
+	count   [3]int // by origin
 }
 
 func newStore() store {
 	return store{
-		chunks: []*chunk{new(chunk)},
-		size:   1,
-		byID:   make(map[pfstate.ID]slot),
-		byFlow: make(map[flow]slot),
-		extras: make(map[slot]extra),
+		chunks:  []*chunk{new(chunk)},
+		size:    1,
+		byID:    make(map[pfstate.ID]slot),
+		byFlow:  make(map[flow]slot),
+		byStack: make(map[flow]slot),
+		extras:  make(map[slot]extra),
 	}
 }
 
@@ -91,6 +93,9 @@ func (st *store) add(s *pfstate.State, from origin, now time.Duration) slot {
 	if f := r.flow(); st.byFlow[f] == 0 {
 		st.byFlow[f] = i
 	}
+	if r.redirected() {
+		st.byStack[r.stackFlow()] = i
+	}
 	if x, more := extraOf(s); more {
 		st.extras[i], r.extra = x, true
 	}
@@ -107,6 +112,9 @@ func (st *store) remove(i slot) {
 	if f := r.flow(); st.byFlow[f] == i {
 		delete(st.byFlow, f)
 	}
+	if f := r.stackFlow(); r.redirected() && st.byStack[f] == i {
+		delete(st.byStack, f)
+	}
 	if r.extra {
 		delete(st.extras, i)
 	}
@@ -116,12 +124,12 @@ func (st *store) remove(i slot) {
 	st.free = append(st.free, i)
 }
 
-// pair joins the two states that pf has of one connection. The table holds one
-// of them: the one that translates, else the older one, i.
+// pair joins the two states that pf has of one connection. The table holds it by
+// one of them: the one that translates, of two the one of direction in, else the older one, i.
 func (st *store) pair(i, j slot) {
 	older, younger := st.at(i), st.at(j)
 	older.twin, younger.twin = j, i
-	if older.wire == older.stack && younger.wire != younger.stack {
+	if !older.redirected() && younger.wire != younger.stack && (older.wire == older.stack || younger.redirected()) {
 		older.shadow = true
 		st.byFlow[younger.flow()] = j
 	} else {

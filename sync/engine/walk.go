@@ -55,7 +55,7 @@ func (e *Engine) walkOn() {
 		}
 	}
 	if w.next >= w.end {
-		if states == e.counters.out[wire.ActUpd] || !e.putBus(e.out.writers[e.out.open-1], wire.BusEnd) {
+		if states == e.counters.out[wire.ActUpd] || e.out.flags[e.out.open-1] == wire.FlagPair || !e.putBus(e.out.writers[e.out.open-1], wire.BusEnd) {
 			// Only the first message of a BUS section is looked at.
 			e.putBus(e.out.next(0), wire.BusEnd)
 		}

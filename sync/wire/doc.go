@@ -74,6 +74,7 @@
 // With FlagHeir the sender answers for the states because their owner is gone, and
 // has seen no traffic of them: an owner who is there after all says so, and has
 // them back; the creator, if it has ended them meanwhile, deletes them.
+// The messages of a packet with FlagPair are for BSD peers alone; others overlook them.
 //
 // A sender sets the bytes shown as 0, and flags that are not defined, to zero; a
 // receiver looks at neither.

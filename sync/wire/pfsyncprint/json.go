@@ -302,6 +302,7 @@ type jsonTrailer struct {
 	Seq        uint64 `json:"seq"`
 	Answer     bool   `json:"answer,omitempty"`
 	Heir       bool   `json:"heir,omitempty"`
+	Pair       bool   `json:"pair,omitempty"`
 	Flags      string `json:"flags,omitempty"` // others
 	Attributes []any  `json:"attributes"`
 }
@@ -309,9 +310,9 @@ type jsonTrailer struct {
 func (o *object) trailer(t *wire.Trailer, _ bool) {
 	j := &jsonTrailer{
 		Epoch: hex64(t.Epoch), Seq: t.Seq, Attributes: []any{},
-		Answer: t.Flags&wire.FlagAnswer != 0, Heir: t.Flags&wire.FlagHeir != 0,
+		Answer: t.Flags&wire.FlagAnswer != 0, Heir: t.Flags&wire.FlagHeir != 0, Pair: t.Flags&wire.FlagPair != 0,
 	}
-	if other := t.Flags &^ (wire.FlagAnswer | wire.FlagHeir); other != 0 {
+	if other := t.Flags &^ (wire.FlagAnswer | wire.FlagHeir | wire.FlagPair); other != 0 {
 		j.Flags = fmt.Sprintf("0x%02x", uint8(other))
 	}
 	o.packet.Trailer = j
