@@ -36,6 +36,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 			Key: n.settings.keyState(changing), Peers: shownPeers(status.PeerList),
 		},
 	}
+	showDialect(shown.PFSync, status)
 	if device.Up {
 		shown.Flags |= ifconfig.FlagUp
 		if status.Link.Up {
