@@ -7,6 +7,7 @@
 #   make fuzz       each fuzz target for FUZZTIME
 #   make bench      the benchmarks (root)
 #   make soak       two firewalls under churn and faults, for SOAK, from SOAK_SEED; SOAK_PEER=conntrackd: the other's (root)
+#   make failover   how long a shared address is gone when its master's daemon dies, beside ucarp and keepalived (root)
 #   make install    into DESTDIR and PREFIX
 #   make deb        pfsync-linux_*.deb, into DEBDIR
 #   make clean
@@ -19,6 +20,7 @@ SOAK_PEER ?= pfsyncd
 SOAK_RATE ?= 200
 SOAK_SEED ?= $(shell date +%s)
 SOAK_SEED := $(SOAK_SEED)
+ROUNDS    ?= 20
 
 # sudo and su may leave out the folders of Go and of the system's own programs.
 export PATH := $(PATH):/usr/local/go/bin:/usr/lib/go/bin:/usr/sbin:/sbin
@@ -35,7 +37,7 @@ PREFIXED := ifconfig netstart
 
 # One thing after the other: checks before tests, installing before both.
 .NOTPARALLEL:
-.PHONY: build demo test check fuzz bench soak install deb clean go root need-demo need-test need-bench need-soak need-soak-conntrackd
+.PHONY: build demo test check fuzz bench soak failover install deb clean go root need-demo need-test need-bench need-failover need-soak need-soak-conntrackd
 
 build: go
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -75,6 +77,11 @@ soak: root need-soak $(patsubst %,need-soak-%,$(filter-out pfsyncd,$(SOAK_PEER))
 	@mkdir -p test/soak/results
 	@exec $(TOOLS)/soak -bin bin -for $(SOAK) -peer $(SOAK_PEER) -rate $(SOAK_RATE) -seed $(SOAK_SEED) \
 		-json test/soak/results/$(SOAK_PEER)-$(SOAK_SEED).json
+
+failover: root need-failover build
+	@$(BUILD) -o $(TOOLS)/ ./test/failover
+	@mkdir -p test/failover/results
+	@exec $(TOOLS)/failover -bin bin -rounds $(ROUNDS) -json test/failover/results/latest.json
 
 SBINDIR := $(DESTDIR)$(PREFIX)/sbin
 LIBEXECDIR := $(DESTDIR)$(PREFIX)/libexec/pfsync
@@ -169,5 +176,5 @@ root:
 	@[ "$$(id -u)" = 0 ] || { echo "make: this target makes network namespaces and needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }
 
 # What a target needs beside Go stands in test/lab/programs.go.
-need-demo need-test need-bench need-soak need-soak-conntrackd: need-%: root go
+need-demo need-test need-bench need-failover need-soak need-soak-conntrackd: need-%: root go
 	@go run -buildvcs=false ./test/lab/programs -install $*

@@ -44,8 +44,9 @@ type Change struct {
 	// Ref is the table's own name of the entry (conntrack: CTA_ID), 0 if it has
 	// none. It guards a delete against hitting a successor with equal keys.
 	Ref   uint32
-	State State // ID is the one this table would give it; an importer may know a better one
-	Err   error // of Refused, DumpEnd and Overrun
+	Probe uint32 // of the WriteProbe that this answers
+	State State  // ID is the one this table would give it; an importer may know a better one
+	Err   error  // of Refused, DumpEnd and Overrun
 }
 
 // WriteKind tells what a table shall do with a state.
@@ -57,6 +58,7 @@ const (
 	WriteDelete                      // remove; absent: not an error
 	WriteProbe                       // report Seen or Absent
 	WriteDump                        // report all states: DumpBegin, Seen..., DumpEnd
+	WriteFence                       // nothing; with Notify, Applied tells that all orders before it have been carried out or refused
 )
 
 func (k WriteKind) String() string {
@@ -71,8 +73,18 @@ func (k WriteKind) String() string {
 		return "probe"
 	case WriteDump:
 		return "dump"
+	case WriteFence:
+		return "fence"
 	}
 	return "unknown"
+}
+
+// Entry is a connection of a table, shared or not, for those who look at all of it.
+type Entry struct {
+	State State // FlagNoSync: it is not shared
+	Ref   uint32
+	Mark  uint32
+	Known bool // the engine keeps a record of it, and State has the record's identity
 }
 
 // Write is one order to a table. Keys, Proto and RDomain of State find the entry.
@@ -81,5 +93,6 @@ type Write struct {
 	Notify bool   // report Applied
 	Renew  bool   // WriteUpdate: the progress is no news and may be old; set the time to live alone
 	Ref    uint32 // as in Change; 0: unknown
+	Probe  uint32 // WriteProbe: its number, for the answer
 	State  State
 }

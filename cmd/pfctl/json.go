@@ -26,6 +26,7 @@ type stateLine struct {
 	Expires   int64              `json:"expires"` // in seconds
 	Packets   [2]uint64          `json:"packets"`
 	Bytes     [2]uint64          `json:"bytes"`
+	NoSync    bool               `json:"nosync,omitempty"` // no peer hears of it
 }
 
 type stateEnd struct {
@@ -48,5 +49,6 @@ func marshalState(s *pfstate.State) ([]byte, error) {
 		Wire: ends(&s.Wire), Stack: ends(&s.Stack), RDomain: s.Stack.RDomain,
 		State: [2]string{s.Src.State.Name(s.Proto), s.Dst.State.Name(s.Proto)},
 		Age:   int64(s.Creation / time.Second), Expires: int64(s.Expire / time.Second), Packets: s.Packets, Bytes: s.Bytes,
+		NoSync: s.Flags&pfstate.FlagNoSync != 0,
 	})
 }

@@ -118,7 +118,11 @@ func (p *program) showStates(ctx context.Context) error {
 			return err
 		}
 		if maker != nil {
-			if _, err := out.WriteString("\n   sync: " + maker(s.ID.Creator)); err != nil {
+			sync := "nosync"
+			if s.Flags&pfstate.FlagNoSync == 0 {
+				sync = maker(s.ID.Creator)
+			}
+			if _, err := out.WriteString("\n   sync: " + sync); err != nil {
 				return err
 			}
 		}

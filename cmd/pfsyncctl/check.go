@@ -15,9 +15,13 @@ import (
 // notShared stands in front of what is wrong: it is what is most often expected of pfsync.
 const notShared = "pfsync shares connections alone: keep rules, translations, addresses and routes equal by other means.\n"
 
-// printCheck judges s. The error is errNotOK if there are errors among the findings.
-func printCheck(w io.Writer, s *check.Snapshot, asJSON bool) error {
+// printCheck judges s; verbose: also what is right is printed. The error is errNotOK if there are
+// errors among the findings.
+func printCheck(w io.Writer, s *check.Snapshot, verbose, asJSON bool) error {
 	findings := check.Run(s)
+	if verbose {
+		findings = check.All(s)
+	}
 	if asJSON {
 		if err := printJSON(w, "findings", findings); err != nil {
 			return err

@@ -35,12 +35,13 @@ type daemon interface {
 	Counters(ctx context.Context) ([]pfstate.Counter, error)
 	Interfaces(ctx context.Context) ([]ifconfig.Interface, error)
 	Peers(ctx context.Context) ([]ifconfig.Peer, error)
+	Rules(ctx context.Context) (control.Rules, error)
 	Status(ctx context.Context) (control.Status, error)
 	Sysctls(ctx context.Context) ([]sysctl.Setting, error)
 	SetSysctl(ctx context.Context, s sysctl.Setting) (old int64, err error)
 }
 
-const usage = "usage: pfsyncctl bulk [ask|push] | check [--json] | demotion | diff [--json] | peers [--json] | save [-C DIR] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]..."
+const usage = "usage: pfsyncctl bulk [ask|push] | check [-v] [--json] | demotion | diff [--json] | peers [--json] | print-rules [--carpdev IF]... [nft|iptables|firewalld] | save [-C DIR] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]..."
 
 // errNotOK ends the program with status 1 after what is wrong was printed.
 var errNotOK = errors.New("not in order")
@@ -72,8 +73,10 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 			{
 				Name: "check", Usage: "what is wrong with this set-up, and the remedies; status 0 if there is no error",
 				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
-				Flags:  []cli.Flag{asJSON},
-				Action: func(c *cli.Context) error { return printCheck(stdout, check.Gather(c.Context, d), c.Bool("json")) },
+				Flags: []cli.Flag{asJSON, &cli.BoolFlag{Name: "v", Usage: "also what is right"}},
+				Action: func(c *cli.Context) error {
+					return printCheck(stdout, check.Gather(c.Context, d), c.Bool("v"), c.Bool("json"))
+				},
 			},
 			{
 				Name: "demotion", Usage: "why this firewall is less fit to be master",
@@ -103,6 +106,12 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 					}
 					return nil
 				},
+			},
+			{
+				Name: "print-rules", Usage: "the rules for nftables (nft), iptables or firewalld that this set-up needs; nothing is applied",
+				OnUsageError: wrong, HideHelpCommand: true,
+				Flags:  []cli.Flag{&cli.StringSliceFlag{Name: "carpdev", Usage: "`IF` carries carp too; may be repeated"}},
+				Action: func(c *cli.Context) error { return printRules(c, d, stdout) },
 			},
 			{
 				Name: "save", Usage: "keep the configuration of pfsync0 in /etc/hostname.pfsync0 (root)",
@@ -148,7 +157,7 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return fmt.Errorf("%s: unknown command, choose bulk, check, demotion, diff, peers, save, stats, status or sysctl", ifconfig.Shown(c.Args().First()))
+				return fmt.Errorf("%s: unknown command, choose bulk, check, demotion, diff, peers, print-rules, save, stats, status or sysctl", ifconfig.Shown(c.Args().First()))
 			}
 			return cli.ShowAppHelp(c)
 		},

@@ -53,6 +53,10 @@ func (f fake) Counters(context.Context) ([]pfstate.Counter, error) {
 	}, f.more...), f.err
 }
 
+func (f fake) Rules(context.Context) (control.Rules, error) {
+	return control.Rules{Enabled: true}, f.err
+}
+
 func (f fake) Status(context.Context) (control.Status, error) {
 	return control.Status{Table: "conntrack", Creator: 0xa1, Bulk: "done", States: control.States{Local: 3, Imported: 4},
 		Peers: f.peers}, f.err
@@ -112,7 +116,7 @@ func TestPfsyncctl(t *testing.T) {
 		{"bulk", nil, "", ""},
 		{"bulk", errors.New("pfsync0: Operation not permitted (needs root)"), "", "pfsyncctl: pfsync0: Operation not permitted (needs root)\n"},
 		{"bulk now", nil, "", "pfsyncctl: now: unexpected behind bulk (" + usage + ")\n"},
-		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, check, demotion, diff, peers, save, stats, status or sysctl\n"},
+		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, check, demotion, diff, peers, print-rules, save, stats, status or sysctl\n"},
 		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (" + usage + ")\n"},
 		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (" + usage + ")\n"},
 		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (" + usage + ")\n"},
@@ -121,7 +125,7 @@ func TestPfsyncctl(t *testing.T) {
 		{"sysctl net.inet.carp.log", nil, "", "pfsyncctl: net.inet.carp.log: pfsyncd does not know it; it is of another version\n"},
 		{"sysctl net.inet.carp.allow=0", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
 		{"status", control.ErrNoAnswer, "", "pfsyncctl: pfsyncd does not answer\n"},
-		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose bulk, check, demotion, diff, peers, save, stats, status or sysctl\n"},
+		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose bulk, check, demotion, diff, peers, print-rules, save, stats, status or sysctl\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(append([]string{"pfsyncctl"}, strings.Fields(c.args)...), fake{err: c.err, peers: []ifconfig.Peer{}}, &stdout, &stderr)

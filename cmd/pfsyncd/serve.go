@@ -151,10 +151,10 @@ func (o options) openTable(cfg *node.Config) error {
 		if err != nil {
 			return err
 		}
-		cfg.Table = t
+		cfg.Table, cfg.Whole = t, t
 		cfg.TableCounters = t.Counters
 		cfg.TableUse = conntrackUse
-		cfg.Limit, cfg.Timeout = t.Limit(), t.Timeout
+		cfg.Timeout = t.Timeout
 		// Half of the table: whoever floods it, the other half is for honest peers.
 		if cfg.PeerStates == 0 {
 			cfg.PeerStates = t.Limit() / 2

@@ -16,9 +16,15 @@ import (
 // not tell whether it was when it was first seen: its Updated is what a state is
 // withdrawn by, its Deleted is the last word of one whose mark made no event
 // (nft's `ct event set`), and its Created tells of a predecessor whose end was
-// lost. Nor do dumps skip them: the kernel's filter can only choose entries that
-// have a mark, not those that have not, and an entry missing in a dump is one
-// that is gone.
+// lost.
+//
+// Nor do dumps skip them, not even the first one. The kernel can filter a dump by
+// one value of the mark under one mask (CTA_MARK, CTA_MARK_MASK), and has no "is
+// not": those without the mark can be asked for when the mask is a single bit, not
+// otherwise. That would not be safe either. An entry missing in a dump is one that is
+// gone; one that is marked without an event is withdrawn by a dump that shows it; and
+// a dump begun under one ruleset may end under another. To parse the rest costs half
+// a microsecond an entry.
 func (t *Table) skipOwnProtocols() error {
 	program, err := bpf.Assemble(skipProtocols(pfstate.ProtoPFSync, pfstate.ProtoCARP, pfstate.ProtoIGMP))
 	if err != nil {

@@ -48,6 +48,7 @@ type Table struct {
 	chunk  chunk
 	hooks  time.Time // when the NAT hooks were last known to be there
 
+	home        home
 	empty, mute bool // when it was opened
 	forwarded   forwarded
 	limit       int
@@ -83,6 +84,9 @@ func Open(c Config) (*Table, error) {
 }
 
 func (t *Table) open(c Config) (err error) {
+	if err := t.home.keep(c.NetNS); err != nil {
+		return err
+	}
 	// Listen first: what happens from here on is not missed. Joining also loads
 	// the kernel modules that the sysctls below belong to.
 	if t.events, err = dial(c.NetNS, 64, 4<<10); err != nil {
@@ -213,7 +217,7 @@ func (t *Table) Close() error {
 				err = errors.Join(err, s.close())
 			}
 		}
-		err = errors.Join(err, t.forwarded.close())
+		err = errors.Join(err, t.forwarded.close(), t.home.close())
 		if t.nft != nil {
 			err = errors.Join(err, t.nft.CloseLasting())
 		}

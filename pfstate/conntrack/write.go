@@ -90,6 +90,15 @@ func (t *Table) carryOut(ctx context.Context) error {
 func (t *Table) apply(ctx context.Context, ws []pfstate.Write) error {
 	for i := range ws {
 		w := &ws[i]
+		if w.Kind == pfstate.WriteFence {
+			if err := t.flush(ctx); err != nil {
+				return err
+			}
+			if w.Notify && !t.say(ctx, pfstate.Change{Kind: pfstate.Applied, Op: w.Kind}) {
+				return ctx.Err()
+			}
+			continue
+		}
 		if int(w.Kind) >= len(writeCounters) || w.Kind == 0 {
 			t.counts.add(refusedOther, 1)
 			err := fmt.Errorf("write of kind %d: %w", w.Kind, pfstate.ErrUnsupported)
@@ -211,9 +220,9 @@ func (t *Table) answer(b *pfstate.Batch[pfstate.Change], j *job) {
 	if w.Kind == pfstate.WriteProbe {
 		c := extend(b)
 		if j.found && t.see(c, &j.at, time.Now().UnixNano()) {
-			c.Op = pfstate.WriteProbe
+			c.Op, c.Probe = pfstate.WriteProbe, w.Probe
 		} else {
-			*c = pfstate.Change{Kind: pfstate.Absent, Op: w.Kind, Ref: w.Ref, State: w.State}
+			*c = pfstate.Change{Kind: pfstate.Absent, Op: w.Kind, Ref: w.Ref, Probe: w.Probe, State: w.State}
 		}
 	}
 	if w.Notify {

@@ -24,9 +24,12 @@ func (t *Table) apply(ws []pfstate.Write) {
 }
 
 func (t *Table) order(w *pfstate.Write, now time.Time) error {
-	if w.Kind == pfstate.WriteDump {
+	switch w.Kind {
+	case pfstate.WriteDump:
 		t.dumps = append(t.dumps, &dump{})
 		return nil
+	case pfstate.WriteFence:
+		return nil // orders are carried out as they come
 	}
 	orig, reply, err := tuples(&w.State)
 	if err != nil {
@@ -63,9 +66,9 @@ func (t *Table) order(w *pfstate.Write, now time.Time) error {
 		}
 		return nil
 	case pfstate.WriteProbe:
-		c := pfstate.Change{Kind: pfstate.Absent, Op: pfstate.WriteProbe, Ref: w.Ref, State: w.State}
+		c := pfstate.Change{Kind: pfstate.Absent, Op: pfstate.WriteProbe, Ref: w.Ref, Probe: w.Probe, State: w.State}
 		if e != nil {
-			c = pfstate.Change{Kind: pfstate.Seen, Op: pfstate.WriteProbe, Injected: e.injected, Ref: e.ref, State: e.at(now)}
+			c = pfstate.Change{Kind: pfstate.Seen, Op: pfstate.WriteProbe, Injected: e.injected, Ref: e.ref, Probe: w.Probe, State: e.at(now)}
 		}
 		t.pending = append(t.pending, c)
 		return nil

@@ -48,6 +48,7 @@ func Cases() []Case {
 		{"ExpiryIsNoDeletion", expiry},
 		{"OrdersOfOneConnectionKeepTheirOrder", ordersKeepOrder},
 		{"ManyOrdersAreAllAnswered", manyOrders},
+		{"AFenceIsPassedByNothing", fence},
 		{"RunEndsThoughNobodyReads", endsUnread},
 	}
 }
@@ -227,6 +228,33 @@ func deletesLeaveTheRest(t *testing.T, f Fixture) {
 		if n := len(h.Dump()); n != 2*rest {
 			t.Fatalf("after deletes of %v: %d states left, want %d", &s, n, 2*rest)
 		}
+	}
+}
+
+// fence has orders before it, some of them refused, and others behind it.
+func fence(t *testing.T, f Fixture) {
+	h := Start(t, f.Table)
+	var ws []pfstate.Write
+	for n := range 300 {
+		ws = append(ws, pfstate.Write{Kind: pfstate.WriteInsert, State: TCP(n)})
+	}
+	for n := range 300 {
+		ws = append(ws, pfstate.Write{Kind: pfstate.WriteDelete, State: TCP(n)})
+	}
+	ws = append(ws, pfstate.Write{Kind: pfstate.WriteUpdate, State: TCP(1)})
+	ws = append(ws, pfstate.Write{Kind: pfstate.WriteFence}) // nobody waits for it
+	ws = append(ws, pfstate.Write{Kind: pfstate.WriteFence, Notify: true})
+	ws = append(ws, pfstate.Write{Kind: pfstate.WriteInsert, Notify: true, State: UDP(1)})
+	h.Write(ws...)
+	h.Want(pfstate.Refused)
+	if c := h.Want(pfstate.Applied); c.Op != pfstate.WriteFence {
+		t.Errorf("%v applied, want the fence", c.Op)
+	}
+	if c := h.Want(pfstate.Applied); c.Op != pfstate.WriteInsert {
+		t.Errorf("%v applied, want what comes behind the fence", c.Op)
+	}
+	if n := len(h.Dump()); n != 1 {
+		t.Errorf("%d states are left, want 1", n)
 	}
 }
 

@@ -30,6 +30,7 @@ type Harness struct {
 	T       testing.TB // may be replaced by a subtest's
 	Table   Table
 	Hints   int // of forwarding; they are counted apart from what else the table says
+	probes  uint32
 	got     []pfstate.Change
 	cancel  context.CancelFunc
 	stopped chan struct{}
@@ -146,17 +147,23 @@ func (h *Harness) Until(kind pfstate.ChangeKind) []pfstate.Change {
 // until then is returned. A refusal fails the test.
 func (h *Harness) Apply(kind pfstate.WriteKind, s pfstate.State, ref uint32) []pfstate.Change {
 	h.T.Helper()
-	h.Write(pfstate.Write{Kind: kind, Notify: true, Ref: ref, State: s})
+	return h.apply(pfstate.Write{Kind: kind, Ref: ref, State: s})
+}
+
+func (h *Harness) apply(w pfstate.Write) []pfstate.Change {
+	h.T.Helper()
+	w.Notify = true
+	h.Write(w)
 	var list []pfstate.Change
 	for {
 		switch c := h.Next(); c.Kind {
 		case pfstate.Applied:
-			if c.Op != kind {
-				h.T.Fatalf("%v applied, want %v", c.Op, kind)
+			if c.Op != w.Kind {
+				h.T.Fatalf("%v applied, want %v", c.Op, w.Kind)
 			}
 			return list
 		case pfstate.Refused:
-			h.T.Fatalf("%v of %v refused: %v", kind, &s, c.Err)
+			h.T.Fatalf("%v of %v refused: %v", w.Kind, &w.State, c.Err)
 		default:
 			list = append(list, c)
 		}
@@ -166,7 +173,11 @@ func (h *Harness) Apply(kind pfstate.WriteKind, s pfstate.State, ref uint32) []p
 // Probe asks for a state; nil: there is none.
 func (h *Harness) Probe(s pfstate.State) *pfstate.Change {
 	h.T.Helper()
-	for _, c := range h.Apply(pfstate.WriteProbe, s, 0) {
+	h.probes++
+	for _, c := range h.apply(pfstate.Write{Kind: pfstate.WriteProbe, Probe: h.probes, State: s}) {
+		if c.Op == pfstate.WriteProbe && c.Probe != h.probes {
+			h.T.Errorf("answer to probe %d, want %d", c.Probe, h.probes)
+		}
 		switch c.Kind {
 		case pfstate.Seen:
 			return &c

@@ -10,16 +10,23 @@ import (
 type System interface {
 	// Open makes the interface name (or adopts one that a daemon before has left), a
 	// macvlan with mac on carpdev, down and without addresses. Adverts for carpdev are
-	// heard from then on. The error says what is wrong with carpdev.
+	// heard from then on. A carpdev that does not exist is no error: the Device tells so. The
+	// error says what else is wrong with it; Open is tried anew each second then. It is
+	// called by one goroutine at a time.
 	Open(name, carpdev string, mac net.HardwareAddr) (Device, error)
 }
 
 // Device is one vhid's interface. Its methods may be called by one goroutine at a
-// time; they take some milliseconds at most.
+// time, but for Send: that may run at the same time as any other but Close, and should
+// not wait for it. They take some milliseconds at most, and delay nobody else if not.
+//
+// A carpdev that goes takes the interface with it; the Device makes it anew, down and
+// without addresses, when the carpdev is back. One that cannot closes its Events, and
+// is closed and opened anew.
 type Device interface {
 	// Serve makes this host the one that has the addresses: the interface is up, each
 	// address is there for lifetime from now on, and what is not in the list is gone.
-	// It is called anew with every advert, and changes nothing then but the lifetime.
+	// It is called anew three times in a lifetime, and changes nothing then but that.
 	Serve(addresses []netip.Prefix, lifetime time.Duration) error
 	// Announce tells the neighbours where the addresses are now: a gratuitous ARP for
 	// each IPv4 one, an unsolicited neighbour advertisement for each IPv6 one.

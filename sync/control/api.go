@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"encoding/json"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
@@ -19,6 +20,8 @@ type Node interface {
 	Interfaces() ([]ifconfig.Interface, error)
 	// Counters returns every counter, in the order of netstat -s.
 	Counters() ([]pfstate.Counter, error)
+	// Histograms returns how long things took.
+	Histograms() ([]pfstate.Histogram, error)
 	// Peers returns the other firewalls that are or were heard, in the order of their addresses.
 	Peers() ([]ifconfig.Peer, error)
 	// Status returns the daemon's state beyond interfaces.
@@ -29,12 +32,14 @@ type Node interface {
 	// SetSysctl sets one of them and returns what it was.
 	SetSysctl(s sysctl.Setting) (old int64, err error)
 
-	// States yields at most `most` states from the place next on, 0 being the first, and returns
-	// where to go on, 0 at the end. yield is quick and keeps nothing of the state.
-	States(next, most int, yield func(*pfstate.State)) (after int, err error)
-	// Kill removes the states that match, here and at the peers.
+	// States yields all states of the table, those that are not shared included (FlagNoSync), in
+	// parts of any size. It holds little more than one of them, and does nothing while yield takes
+	// its time; yield keeps nothing of it. An error of yield ends it and is returned.
+	States(ctx context.Context, yield func(part []pfstate.State) error) error
+	// Kill removes the states that match, here and, if they are shared, at the peers. They are gone
+	// from the table here when it returns. With an error, Killed tells of those that are.
 	Kill(k Kill) (Killed, error)
-	// Flush removes all states, here and, those made here, at the peers.
+	// Flush removes all states like that, at the peers those made here.
 	Flush() (Killed, error)
 
 	// Rules returns which states are not advertised.
@@ -59,8 +64,8 @@ type Info struct {
 	Since    ifconfig.Seconds   `json:"since"` // it has been enabled, or not, that long
 	Creator  ifconfig.CreatorID `json:"creatorid"`
 	Checksum string             `json:"checksum"` // of the rules: MD5, as in pf
-	States   int                `json:"states"`
-	HalfOpen int                `json:"halfopen"` // TCP states before they are established
+	States   int                `json:"states"`   // of the table, those that are not shared included
+	HalfOpen int                `json:"halfopen"` // shared TCP states before they are established
 	Limit    int                `json:"limit"`    // states that the table may hold, 0: no limit
 	Timeouts []Timeout          `json:"timeouts"` // in pf's order
 }

@@ -31,6 +31,7 @@ var ErrNoAnswer = errors.New("pfsyncd does not answer")
 const (
 	showTimeout   = 3 * time.Second  // for an answer that changes nothing
 	changeTimeout = 10 * time.Second // for a change
+	killTimeout   = 28 * time.Second // for the removal of states, as many as there may be
 	statesPause   = 30 * time.Second // between some states and the next that are chosen
 	retryEvery    = 50 * time.Millisecond
 )
@@ -231,16 +232,21 @@ func (c *Client) States(ctx context.Context, sel Selection, yield func(*pfstate.
 	}
 }
 
-// Kill removes the states that match, here and at the peers. ErrNoAnswer may mean that they
+const (
+	killPath  = "/v1/kill"
+	flushPath = "/v1/flush"
+)
+
+// Kill removes the states that match, here and at the peers; it returns when they are gone here. ErrNoAnswer may mean that they
 // are removed all the same; so it is with every order.
 func (c *Client) Kill(ctx context.Context, k Kill) (killed Killed, err error) {
-	err = c.post(ctx, "/v1/kill", k, &killed)
+	err = c.post(ctx, killPath, k, &killed)
 	return killed, err
 }
 
 // Flush removes all states, here and, those made here, at the peers.
 func (c *Client) Flush(ctx context.Context) (flushed Killed, err error) {
-	err = c.post(ctx, "/v1/flush", nil, &flushed)
+	err = c.post(ctx, flushPath, nil, &flushed)
 	return flushed, err
 }
 
@@ -285,9 +291,12 @@ func (c *Client) post(ctx context.Context, path string, question, answer any) (e
 
 // do sends question, if any, and reads the answer into answer, if wanted.
 func (c *Client) do(ctx context.Context, method, path string, question []byte, answer any) error {
-	limit := showTimeout
-	if method != http.MethodGet {
-		limit = changeTimeout
+	limit := changeTimeout
+	switch {
+	case method == http.MethodGet:
+		limit = showTimeout
+	case path == killPath || path == flushPath:
+		limit = killTimeout
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, ErrNoAnswer)
 	defer cancel()

@@ -89,7 +89,7 @@ func TestADaemonThatDoesNotAnswer(t *testing.T) {
 		{"kill", func(c *control.Client) error {
 			_, err := c.Kill(context.Background(), control.Kill{Creator: 1})
 			return err
-		}, 10 * time.Second, "pfsyncd does not answer (it may still carry this out)"},
+		}, 28 * time.Second, "pfsyncd does not answer (it may still carry this out)"},
 		{"change", func(c *control.Client) error { c.Patience = time.Minute; return c.Change(context.Background(), up) }, 10 * time.Second,
 			"pfsync0: pfsyncd does not answer (it may still carry this out)"},
 		{"bulk", func(c *control.Client) error { c.Patience = time.Minute; return c.Bulk(context.Background()) }, 10 * time.Second,

@@ -16,10 +16,6 @@ import (
 )
 
 const (
-	// statesPart is how many states are fetched and sent at a time: little to hold, and
-	// the engine is not kept from its work for long.
-	statesPart = 1000
-
 	// statesTimeout is how long a reader may leave a part unread. People read long lists in
 	// a pager; who goes away for good must not hold the connection for ever.
 	statesTimeout = 10 * time.Minute
@@ -89,37 +85,42 @@ func (s *Server) states(w http.ResponseWriter, r *http.Request) error {
 		return httpError{http.StatusBadRequest, err.Error()}
 	}
 	flow := http.NewResponseController(w)
-	part := make([]byte, 0, statesPart*wire.StateLen)
+	// The time for the question is over, and its end must not be taken for the reader's.
+	if err := flow.SetReadDeadline(time.Time{}); err != nil {
+		return err
+	}
+	var part []byte
 	begun := false
-	for next := 0; ; {
+	send := func(states []pfstate.State) error {
 		part = part[:0]
-		next, err = s.node.States(next, statesPart, func(state *pfstate.State) {
-			if sel.Matches(state) {
-				part = wire.AppendState(wire.OpenBSD6, part, state)
+		for i := range states {
+			if sel.Matches(&states[i]) {
+				part = wire.AppendState(wire.OpenBSD6, part, &states[i])
 			}
-		})
-		if err != nil && !begun {
-			return err
 		}
-		if err == nil {
+		if !begun {
 			begun = true
 			w.Header().Set("Content-Type", statesType)
-			err = flow.SetWriteDeadline(time.Now().Add(statesTimeout))
 		}
-		if err == nil {
-			_, err = w.Write(part)
+		if err := flow.SetWriteDeadline(time.Now().Add(statesTimeout)); err != nil {
+			return err
 		}
-		if err == nil {
-			err = flow.Flush()
+		if _, err := w.Write(part); err != nil {
+			return err
 		}
-		if err != nil {
-			s.log.Debug("states not delivered", "err", err)
-			panic(http.ErrAbortHandler) // so that the reader sees that states are missing
-		}
-		if next == 0 {
-			return nil
-		}
+		return flow.Flush()
 	}
+	if err := s.node.States(r.Context(), send); err != nil {
+		if !begun {
+			return err
+		}
+		s.log.Debug("states not delivered", "err", err)
+		panic(http.ErrAbortHandler) // so that the reader sees that states are missing
+	}
+	if !begun {
+		return send(nil)
+	}
+	return nil
 }
 
 // Kill says which states are removed: those that meet all that is set. Nothing set is an error,

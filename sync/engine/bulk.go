@@ -171,6 +171,7 @@ func (e *Engine) bulkLate() {
 
 func (e *Engine) bulkFinish() {
 	e.counters.add(bulkDone)
+	e.durations.add(bulkAsked, e.now-e.bulk.since)
 	e.bulk.gaveUp = false
 	e.log.Info("bulk update received", "states", e.states.count[imported], "took", e.now-e.bulk.since, "tries", e.bulk.tries)
 	e.bulkEnded(true)
@@ -200,6 +201,10 @@ func (e *Engine) logGivenUp() {
 // what the first dump has still to show is offered at its end.
 func (e *Engine) bulkEnded(ok bool) {
 	e.bulk.state, e.bulk.ok, e.bulk.since = bulkIdle, ok, e.now
+	e.haveStates(ok)
+	if ok && e.states.count[inherited] > 0 {
+		e.loosen()
+	}
 	e.bulk.timer.Stop()
 	e.offer()
 }

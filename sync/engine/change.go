@@ -101,7 +101,7 @@ func (e *Engine) ended(c *pfstate.Change) {
 		return
 	}
 	r := e.states.at(i)
-	if r.ref != 0 && c.Ref != 0 && r.ref != c.Ref {
+	if r.ref != 0 && c.Ref != 0 && r.ref != c.Ref || r.outdated(c) {
 		return // of an earlier entry with the same keys
 	}
 	if c.Expired && e.held() && !r.closed() {
@@ -152,6 +152,9 @@ func (e *Engine) forget(i slot, by *peer) {
 
 // applied acknowledges a state whose sender waits for it.
 func (e *Engine) applied(c *pfstate.Change) {
+	if c.Op == pfstate.WriteFence {
+		e.passed()
+	}
 	if c.Op != pfstate.WriteInsert {
 		return
 	}
@@ -213,6 +216,8 @@ func (e *Engine) writeState(w pfstate.Write, i slot) {
 		r.written = e.now
 	} else if w.Kind == pfstate.WriteProbe {
 		r.probed = e.now + 1 // later than what was ordered before it in the same turn
+		e.probes++
+		r.probe, w.Probe = e.probes, e.probes
 	}
 	e.write(w)
 }

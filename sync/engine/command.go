@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
@@ -64,4 +66,64 @@ func (e *Engine) Clear() (cleared int, err error) {
 		}
 	})
 	return cleared, err
+}
+
+// Settled waits until the table has carried out, or refused, all that it was ordered to do so
+// far: what Kill and Clear removed is gone from it then. The engine works on meanwhile.
+func (e *Engine) Settled(ctx context.Context) error {
+	passed := make(chan struct{})
+	err := e.do(func() {
+		e.fence(fence{passed: passed})
+	})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-passed:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-e.done:
+		return ErrStopped
+	}
+}
+
+// Join gives entries of the table the identity under which the engine shares them: id, creatorid,
+// age, interface, and what else a peer said of them that the table does not know. How far a
+// connection has come, how long it has left and what it has carried stay the table's word. Entries that
+// the filter keeps private get FlagNoSync.
+func (e *Engine) Join(part []pfstate.Entry) error {
+	return e.do(func() {
+		var s pfstate.State
+		for j := range part {
+			x := &part[j]
+			i := e.find(&x.State)
+			if i != 0 {
+				r := e.states.at(i)
+				x.Known = r.origin == imported || r.id == x.State.ID // else it is an entry that has gone since
+			}
+			switch {
+			case x.Known:
+				e.states.state(i, e.now, &s)
+				join(&s, &x.State)
+			case e.filter != nil && e.filter.NoSync(&x.State, x.Mark):
+				x.State.Flags |= pfstate.FlagNoSync
+			}
+		}
+	})
+}
+
+// join writes into s, which is of a record, what the table says in t, and s into t.
+func join(s, t *pfstate.State) {
+	if s.Direction == pfstate.Out {
+		s.Wire, s.Stack = t.Wire, t.Stack
+	} else {
+		orig, reply := t.Tuples()
+		s.SetTuples(orig, reply, t.Stack.RDomain)
+		s.Stack.RDomain = t.Wire.RDomain
+	}
+	s.Src.State, s.Src.WScale = t.Src.State, t.Src.WScale
+	s.Dst.State, s.Dst.WScale = t.Dst.State, t.Dst.WScale
+	s.Timeout, s.Expire, s.Packets, s.Bytes = t.Timeout, t.Expire, t.Packets, t.Bytes
+	*t = *s
 }

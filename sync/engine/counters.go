@@ -49,6 +49,8 @@ const (
 	bulkFailed
 	bulkServed
 	bulkRepeated
+	demotionsFailed
+	loosened
 
 	outBare
 	duplicates
@@ -130,6 +132,8 @@ var counterTable = [numCounters]struct{ name, help string }{
 	bulkFailed:       {"bulkfailed", "bulk updates given up"},
 	bulkServed:       {"bulkserved", "bulk updates sent"},
 	bulkRepeated:     {"bulkrepeated", "bulk requests that came while one was being served"},
+	loosened:         {"loosened", "connections that may have moved, whose windows the table checks no longer"},
+	demotionsFailed:  {"undemotedfailed", "times that a demotion ended without the states of the peers"},
 
 	outBare:         {"obare", "packets sent for their trailer alone"},
 	duplicates:      {"duplicates", "packets that had come before, or were given up"},

@@ -50,6 +50,9 @@ func (e *Engine) seen(c *pfstate.Change) {
 		return
 	}
 	r := e.states.at(i)
+	if r.outdated(c) {
+		return
+	}
 	if r.origin != imported && r.id != c.State.ID {
 		if _, ended := e.dump.endedSince[flowOf(&c.State)]; !ended {
 			e.moved(c) // a successor whose birth was lost
@@ -106,6 +109,12 @@ func (e *Engine) seen(c *pfstate.Change) {
 	}
 	e.progress(i, c)
 	e.updateEvent(i)
+}
+
+// outdated tells that c answers an earlier probe than the last, of another state
+// of this connection perhaps.
+func (r *record) outdated(c *pfstate.Change) bool {
+	return c.Op == pfstate.WriteProbe && c.Probe != r.probe
 }
 
 // refreshes tells whether a renewed timeout of a state of ours is to be told:

@@ -27,10 +27,11 @@ const (
 
 // Config is what an engine is made of. It does not change.
 type Config struct {
-	Creator    uint32 // host id, not 0
-	StateLimit int    // pf's `limit states`; bounds the bulk timeout. 0: 100000
-	PeerStates int    // states that one peer may have here, all BSD peers counting as one; 0: no limit
-	Continues  bool   // the table is the very one that an earlier engine of this creatorid had
+	Creator    uint32         // host id, not 0
+	StateLimit int            // pf's `limit states`; bounds the bulk timeout. 0: 100000
+	PeerStates int            // states that one peer may have here, all BSD peers counting as one; 0: no limit
+	Continues  bool           // the table is the very one that an earlier engine of this creatorid had
+	Demote     func(Demotion) // is told each change; called by Run, must not block; may be nil
 	Log        *slog.Logger
 }
 
@@ -69,6 +70,10 @@ type Engine struct {
 	counters   counters
 	writes     *pfstate.Batch[pfstate.Write] // waiting for the table to take them
 	orders     pfstate.Batches[pfstate.Write]
+	fences     []fence // in the order of theirs among the writes
+	sampling   bool    // one of them is a sample
+	sampled    time.Duration
+	durations  durations
 	deletes    []gone        // DEL_C to send
 	waiting    time.Duration // when the oldest unsent message was queued; valid while queued
 	push       bool          // send now
@@ -81,6 +86,9 @@ type Engine struct {
 	bulk       bulk
 	serving    walk // our answer to a bulk request
 	sweep      sweep
+	probes     uint32 // ordered so far
+	unfit      unfit
+	loose      loosening
 	peers      peers
 	from       netip.Addr    // sender of the packet being handled
 	incoming   pfstate.State // the state in it being handled
@@ -165,6 +173,7 @@ func (e *Engine) Run(ctx context.Context) {
 
 	for {
 		e.settle()
+		e.demote()
 		var writeTo chan<- *pfstate.Batch[pfstate.Write]
 		if len(e.writes.Items) > 0 {
 			writeTo = e.table.Writes()
@@ -184,6 +193,7 @@ func (e *Engine) Run(ctx context.Context) {
 		case writeTo <- e.writes:
 			e.writes = e.orders.Take()
 			e.tick()
+			e.loosenTurn()
 		case b := <-e.table.Changes():
 			e.tick()
 			for i := range b.Items {
@@ -196,6 +206,7 @@ func (e *Engine) Run(ctx context.Context) {
 				e.receive(&b.Items[i])
 			}
 			b.Free()
+			e.sample()
 		case s := <-e.link.Statuses():
 			e.tick()
 			e.linkChanged(s)
@@ -272,11 +283,13 @@ func (e *Engine) configure(s Settings) {
 	e.pairTurn()
 	switch {
 	case s.Up && !old.Up:
+		e.awaitStates()
 		e.bulkEvent(bulkUp)
 		if e.linkState.Up {
 			e.bulkEvent(bulkLinkUp)
 		}
 	case !s.Up && old.Up:
+		e.unfit.bulk = false
 		e.dropQueues()
 		e.serving = walk{}
 		e.bulkEvent(bulkDown)
@@ -290,6 +303,9 @@ func (e *Engine) linkChanged(s link.Status) {
 	if s.Up && old.Up && (s.MTU != old.MTU || s.Addr != old.Addr) {
 		e.log.Info("sync link changed", "syncdev", s.Config.Syncdev, "mtu", s.MTU, "addr", s.Addr)
 		e.sendRecovered(true)
+	}
+	if old.Config.Syncdev == "" && s.Config.Syncdev != "" && e.settings.Up {
+		e.awaitStates()
 	}
 	if s.Config.Syncdev != old.Config.Syncdev || s.Config.Syncpeer != old.Config.Syncpeer {
 		e.forgetPeers()

@@ -34,12 +34,6 @@ func (e *Engine) SetKey(key []byte) error {
 	})
 }
 
-// KeyChanging tells whether the key before the current one is still accepted.
-func (e *Engine) KeyChanging() (changing bool, err error) {
-	err = e.do(func() { changing = e.keys.Changing() })
-	return changing, err
-}
-
 // retireKey forgets the key before once nobody needs it.
 func (e *Engine) retireKey() {
 	if !e.keys.Changing() || e.now-e.keyed < keyOverlap {

@@ -190,7 +190,7 @@ func TestKeyIsChanged(t *testing.T) {
 	keyed(t, func(r *rig, p *linux) {
 		changing := func(want bool) {
 			t.Helper()
-			if got, _ := r.engine.KeyChanging(); got != want {
+			if got := r.status().KeyChanging; got != want {
 				t.Errorf("after %v changing is %v, want %v", time.Since(r.start), got, want)
 			}
 		}
@@ -256,7 +256,7 @@ func TestKeyOfARunningPair(t *testing.T) {
 				churn()
 				time.Sleep(5 * time.Second)
 				for _, f := range []*firewall{p.a, p.b} {
-					if changing, _ := f.eng.KeyChanging(); changing {
+					if s, _ := f.eng.Status(); s.KeyChanging {
 						t.Errorf("change %d: the key before is still accepted", n)
 					}
 				}
@@ -310,13 +310,13 @@ func TestOldKeyIsGoodForAMoment(t *testing.T) {
 		p.live(2 * time.Second)
 		r.packet(late)
 		r.counted("badauth=0")
-		if changing, _ := r.engine.KeyChanging(); !changing {
+		if !r.status().KeyChanging {
 			t.Error("the key before is not accepted any more after two seconds")
 		}
 		p.ask(func(w *wire.TrailerWriter) { w.Resend(epoch, []wire.Range{{First: last, Count: 1}}) })
 		r.counted("resendssent=0")
 		p.live(3 * time.Second)
-		if changing, _ := r.engine.KeyChanging(); changing {
+		if r.status().KeyChanging {
 			t.Error("the key before is still accepted after five seconds")
 		}
 	})

@@ -269,6 +269,38 @@ func TestEndOfAStateThatMayHaveMoved(t *testing.T) {
 	}
 }
 
+// Two connections with the same addresses and ports end one after the other: the
+// answer about the first, late, is none about the second.
+func TestEndOfAStateAndOfItsSuccessor(t *testing.T) {
+	paired(t, func(r *rig, p *linux) {
+		first := udp(them, 1, pfstate.Multiple, pfstate.Multiple)
+		second := udp(them, 1, pfstate.Single, pfstate.NoTraffic)
+		second.ID.State = 2
+		p.tell(wire.ActIns, first)
+		p.live(time.Second)
+		r.table(pfstate.Change{Kind: pfstate.Forwarding})
+		r.ordered()
+		p.end(first)
+		p.tell(wire.ActIns, second)
+		r.table(pfstate.Change{Kind: pfstate.Forwarding})
+		p.end(second)
+		var probes []uint32
+		for _, w := range r.ordered() {
+			if w.Kind == pfstate.WriteProbe {
+				probes = append(probes, w.Probe)
+			}
+		}
+		if len(probes) != 2 {
+			t.Fatalf("probes %d, want 2", probes)
+		}
+		for i, s := range []pfstate.State{first, second} {
+			r.table(pfstate.Change{Kind: pfstate.Seen, Op: pfstate.WriteProbe, Probe: probes[i], State: here(s, 30*time.Minute)})
+		}
+		r.wrote("delete 0000000000000002/bbbbbbbb 1:0")
+		r.counted("spared=0", "takenover=0")
+	})
+}
+
 // Nothing is asked where it cannot have moved.
 func TestEndOfAStateThatCannotHaveMoved(t *testing.T) {
 	paired(t, func(r *rig, p *linux) {

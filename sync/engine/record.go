@@ -58,6 +58,7 @@ type record struct {
 	ref        uint32 // the table's name of the entry
 	saidIn     uint32 // the packet in which word was said: the lower half of its number
 	generation uint32 // of the dump that saw it last
+	probe      uint32 // the last; 0: none
 	prev, next slot   // in the queue
 	twin       slot   // pf's other state of the same connection
 
@@ -75,6 +76,7 @@ type record struct {
 	leased    bool // the entry lives as long as its living owner renews it
 	doomed    bool // its owner ended it; a probe will tell whether traffic moved here meanwhile
 	injected  bool // found in the table, and put there by an earlier daemon as a peer's
+	loose     bool // its windows are not checked any more
 	mute      bool // found in the table, which may tell nothing of it
 	unsure    bool // the table chose the lifetime: ask before judging whether it was renewed
 	shadow    bool // of two twins the one that is not in the table

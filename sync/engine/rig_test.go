@@ -239,7 +239,7 @@ func (r *rig) ordered() []pfstate.Write {
 	synctest.Wait()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	writes := r.writes
+	writes := slices.DeleteFunc(r.writes, func(w pfstate.Write) bool { return w.Kind == pfstate.WriteFence })
 	r.writes = nil
 	return writes
 }

@@ -105,6 +105,7 @@ func (e *Engine) flush() (more bool) {
 	if e.tooFast() {
 		return true
 	}
+	queued := e.queued()
 	e.build()
 	e.putAcks()
 	e.putUpdates()
@@ -113,6 +114,9 @@ func (e *Engine) flush() (more bool) {
 	e.putStates(queueUpd, wire.ActUpd)
 	e.putRequests()
 	e.send(e.out.finish())
+	if queued {
+		e.durations.add(sendDelay, time.Since(e.start)-e.waiting)
+	}
 	e.walkOn()
 	if e.queued() {
 		e.waiting = e.now

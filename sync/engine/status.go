@@ -24,6 +24,8 @@ type Status struct {
 	Peers    int    // heard within ten minutes
 	SendErr  error  // why packets are being lost; nil: they leave
 	PeerList []PeerStatus
+
+	KeyChanging bool // the key before the current one is still accepted
 }
 
 // PeerStatus is what is known of another firewall.
@@ -45,6 +47,7 @@ func (e *Engine) Status() (s Status, err error) {
 			Settings: e.settings, Dialect: e.dialect.Dialect, Learnt: e.dialect.learnt && !e.settings.DialectSet, Link: e.linkState, Bulk: bulkNames[e.bulk.state], SyncOK: e.bulk.ok && e.linkState.Up,
 			Local: e.states.count[local] + e.states.count[inherited], Imported: e.states.count[imported],
 			Queued: len(e.deletes), Peers: e.peers.len(), SendErr: e.sendErr, PeerList: e.peerList(),
+			KeyChanging: e.keys.Changing(),
 		}
 		if e.bulk.state == bulkIdle && !e.bulk.ok {
 			s.Bulk = "failed"

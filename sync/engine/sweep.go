@@ -42,6 +42,7 @@ func (e *Engine) sweepTurn() {
 	e.sendBeacon()
 	e.repairTurn()
 	e.removeStale()
+	e.loosenTurn()
 	if e.dump.mutes > 0 && e.now-e.dump.endedAt >= max(mutesEvery, 20*e.dump.took) {
 		e.startDump()
 	}

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"time"
+
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
@@ -8,10 +10,11 @@ import (
 // between a BUS start and a BUS end.
 type walk struct {
 	active          bool
-	all             bool  // also what other Linux peers answer for: a BSD asks, or all are told
-	started         bool  // BUS start is out
-	again, againAll bool  // asked for once more meanwhile
-	againFor        *peer // who did so last
+	all             bool          // also what other Linux peers answer for: a BSD asks, or all are told
+	started         bool          // BUS start is out
+	began           time.Duration // when it was
+	again, againAll bool          // asked for once more meanwhile
+	againFor        *peer         // who did so last
 	next            slot
 	end             slot // of the states there were at the start
 }
@@ -46,7 +49,7 @@ func (e *Engine) walkOn() {
 	e.build()
 	states := e.counters.out[wire.ActUpd]
 	if !w.started {
-		w.started, w.end = true, e.states.size
+		w.started, w.began, w.end = true, e.now, e.states.size
 		e.putBus(e.out.next(0), wire.BusStart)
 	}
 	for ; w.next < w.end && e.out.open <= walkedPackets; w.next++ {
@@ -60,6 +63,7 @@ func (e *Engine) walkOn() {
 			e.putBus(e.out.next(0), wire.BusEnd)
 		}
 		old := *w
+		e.durations.add(bulkTold, e.now-old.began)
 		if *w = (walk{}); old.again {
 			e.serveBulk(old.againFor)
 			w.all = w.all || old.againAll

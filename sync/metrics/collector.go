@@ -16,6 +16,7 @@ import (
 // Source is what is shown: a control.Node, which may be asked by many goroutines.
 type Source interface {
 	Counters() ([]pfstate.Counter, error)
+	Histograms() ([]pfstate.Histogram, error)
 	Interfaces() ([]ifconfig.Interface, error)
 	Status() (control.Status, error)
 }
@@ -32,6 +33,7 @@ type collector struct {
 	peer                       peerDescs
 	received, sent, events     *prometheus.Desc
 	counters                   map[string]counterDesc // by the counter's name
+	histograms                 map[string]counterDesc // by the histogram's
 }
 
 type peerDescs struct {
@@ -79,7 +81,13 @@ func NewCollector(source Source, version string) prometheus.Collector {
 		received: desc("pfsync_received_messages_total", "Messages received, by action.", "action"),
 		sent:     desc("pfsync_sent_messages_total", "Messages sent, by action.", "action"),
 		events:   desc("pfsync_events_total", "Other things that are counted, by their names in pfsyncctl stats.", "event"),
-		counters: map[string]counterDesc{},
+		counters: map[string]counterDesc{}, histograms: map[string]counterDesc{},
+	}
+	for _, f := range durations {
+		d := desc(f.name, f.help, f.labels...)
+		for _, r := range f.rows {
+			c.histograms[r.counter] = counterDesc{d, r.values}
+		}
 	}
 	for _, f := range families {
 		d := desc(f.name, f.help, f.labels...)
@@ -102,6 +110,9 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range families {
 		ch <- c.counters[f.rows[0].counter].desc
 	}
+	for _, f := range durations {
+		ch <- c.histograms[f.rows[0].counter].desc
+	}
 }
 
 // Collect is the prometheus.Collector's.
@@ -121,6 +132,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.NewInvalidMetric(c.up, err)
 		return
 	}
+	histograms, err := c.source.Histograms()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(c.up, err)
+		return
+	}
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
@@ -128,6 +144,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	c.collectInterface(gauge, interfaces)
 	c.collectStatus(gauge, status)
 	c.collectCounters(ch, gauge, counters)
+	c.collectHistograms(ch, histograms)
 }
 
 type setGauge func(d *prometheus.Desc, value float64, labels ...string)
@@ -194,6 +211,22 @@ func (c *collector) collectCounters(ch chan<- prometheus.Metric, gauge setGauge,
 			continue
 		}
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(k.Value), values...)
+	}
+}
+
+func (c *collector) collectHistograms(ch chan<- prometheus.Metric, list []pfstate.Histogram) {
+	for _, h := range list {
+		d, known := c.histograms[h.Name]
+		if !known {
+			continue // TestEveryHistogramHasAMetric
+		}
+		buckets, count := map[float64]uint64{}, uint64(0)
+		for i, n := range h.Counts {
+			if count += n; i < len(h.Bounds) {
+				buckets[h.Bounds[i].Seconds()] = count
+			}
+		}
+		ch <- prometheus.MustNewConstHistogram(d.desc, count, h.Sum.Seconds(), buckets, d.values...)
 	}
 }
 

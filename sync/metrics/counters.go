@@ -148,6 +148,20 @@ var families = []family{
 	}},
 }
 
+// durations has each histogram of the daemon once.
+var durations = []family{
+	{"pfsync_send_delay_seconds", "From a change of the state table to the packet that tells of it; of each packet's oldest message.", nil, []row{
+		is("senddelay"),
+	}},
+	{"pfsync_apply_latency_seconds", "From a peer's packet to the state table that has carried out what it says; a sample, ten a second at most.", nil, []row{
+		is("applydelay"),
+	}},
+	{"pfsync_bulk_duration_seconds", "How long bulk updates took that came to their end.", []string{"role"}, []row{
+		is("bulkasked", "requester"),
+		is("bulktold", "sender"),
+	}},
+}
+
 // Messages are counted by action, under the names of OpenBSD's tcpdump.
 const (
 	receivedAction = "iacts."

@@ -25,6 +25,7 @@ import (
 // source shows these.
 type source struct {
 	counters   []pfstate.Counter
+	histograms []pfstate.Histogram
 	interfaces []ifconfig.Interface
 	status     control.Status
 	err        error
@@ -33,6 +34,8 @@ type source struct {
 func (s source) Counters() ([]pfstate.Counter, error)      { return s.counters, s.err }
 func (s source) Interfaces() ([]ifconfig.Interface, error) { return s.interfaces, s.err }
 func (s source) Status() (control.Status, error)           { return s.status, s.err }
+func (s source) Histograms() ([]pfstate.Histogram, error)  { return s.histograms, s.err }
+
 func registry(t *testing.T, s source) *prometheus.Registry {
 	t.Helper()
 	r := prometheus.NewPedanticRegistry()
@@ -58,6 +61,11 @@ func pair() source {
 		},
 		interfaces: []ifconfig.Interface{{Name: "pfsync0", Flags: ifconfig.FlagUp | ifconfig.FlagRunning,
 			PFSync: &ifconfig.PFSync{Syncdev: "sis2", MaxUpd: 128, SyncOK: true, Key: ifconfig.KeyOn}}},
+		histograms: []pfstate.Histogram{
+			{Name: "senddelay", Bounds: []time.Duration{time.Millisecond, time.Second}, Counts: []uint64{5, 2, 1}, Sum: 3500 * time.Millisecond},
+			{Name: "bulkasked", Bounds: []time.Duration{time.Second}, Counts: []uint64{1, 0}, Sum: time.Second},
+			{Name: "bulktold", Bounds: []time.Duration{time.Second}, Counts: []uint64{0, 0}},
+		},
 		status: control.Status{Table: "conntrack", Entries: 90, Limit: 100, Bulk: "done", Queued: 6,
 			States: control.States{Local: 3, Imported: 4},
 			Peers: []ifconfig.Peer{
@@ -71,6 +79,14 @@ func pair() source {
 func TestEverythingIsShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // time begins at midnight UTC 2000-01-01: 946684800
 		want := `
+pfsync_bulk_duration_seconds_bucket{role="requester",le="1"} 1
+pfsync_bulk_duration_seconds_bucket{role="requester",le="+Inf"} 1
+pfsync_bulk_duration_seconds_sum{role="requester"} 1
+pfsync_bulk_duration_seconds_count{role="requester"} 1
+pfsync_bulk_duration_seconds_bucket{role="sender",le="1"} 0
+pfsync_bulk_duration_seconds_bucket{role="sender",le="+Inf"} 0
+pfsync_bulk_duration_seconds_sum{role="sender"} 0
+pfsync_bulk_duration_seconds_count{role="sender"} 0
 pfsync_bulk_state{state="bulk"} 0
 pfsync_bulk_state{state="done"} 1
 pfsync_bulk_state{state="failed"} 0
@@ -111,6 +127,11 @@ pfsync_peer_states{peer="fe80::1%sis2"} 7
 pfsync_queue_entries 6
 pfsync_received_messages_total{action="ins_st"} 5
 pfsync_received_packets_total{family="ipv4"} 812
+pfsync_send_delay_seconds_bucket{le="0.001"} 5
+pfsync_send_delay_seconds_bucket{le="1"} 7
+pfsync_send_delay_seconds_bucket{le="+Inf"} 8
+pfsync_send_delay_seconds_sum 3.5
+pfsync_send_delay_seconds_count 8
 pfsync_sent_messages_total{action="bulk_upd_stat"} 2
 pfsync_states{origin="local"} 3
 pfsync_states{origin="peer"} 4

@@ -26,6 +26,14 @@ type Table interface {
 	Run(ctx context.Context) error
 }
 
+// Whole is a table as those see it who look at all of it, what is not shared included.
+type Whole interface {
+	// Entries yields all in parts.
+	Entries(ctx context.Context, yield func([]pfstate.Entry) error) error
+	// Remove removes entries that Entries has shown, and tells how many were there still.
+	Remove(entries []pfstate.Entry) (removed int, err error)
+}
+
 // Device is pfsync0: tunif.Device, or tuniftest's.
 type Device interface {
 	Run(ctx context.Context) error
@@ -44,9 +52,9 @@ type Config struct {
 	Table         Table
 	TableName     string                                 // conntrack or memory, as shown to operators
 	TableCounters func() []pfstate.Counter               // may be nil
-	TableUse      func() (entries, limit int, err error) // of all of the table; nil, or an error: what is shared is all that is known
+	TableUse      func() (entries, limit int, err error) // of all of the table, 0: no limit; nil, or an error: what is shared is all that is known
+	Whole         Whole                                  // nil: what is shared is all of the table
 	PeerStates    int                                    // states that one peer may have here, 0: no limit
-	Limit         int                                    // states that the table may hold, 0: no limit or unknown
 	Timeout       func(pfstate.Timeout) time.Duration    // how long it keeps them; nil: pf's defaults
 	Continues     bool                                   // the table is the one that the daemon before had
 	OpenDevice    func(name string) (Device, error)      // makes pfsync0

@@ -1,13 +1,11 @@
 package node
 
 import (
-	"crypto/md5"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/ifconfig/pfconf"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
@@ -109,69 +107,6 @@ func (n *Node) setRules(next rules) error {
 	n.rules = next
 	n.log.Info("rules loaded", "enabled", next.Enabled, "rules", len(next.Ruleset.Rules), "tables", len(next.Ruleset.Tables))
 	return nil
-}
-
-// States is the control.Node's.
-func (n *Node) States(next, most int, yield func(*pfstate.State)) (after int, err error) {
-	return n.engine.StatesFrom(next, most, yield)
-}
-
-// Kill is the control.Node's.
-func (n *Node) Kill(k control.Kill) (control.Killed, error) {
-	if err := k.Validate(); err != nil {
-		return control.Killed{}, err
-	}
-	n.mu.Lock()
-	rules := n.rules.Ruleset // enabled or not: that says what is shared
-	n.mu.Unlock()
-	match, err := k.Matcher(&rules)
-	if err != nil {
-		return control.Killed{}, err
-	}
-	killed, err := n.engine.Kill(match)
-	if err == nil {
-		n.log.Info("states killed by an operator", "states", killed)
-	}
-	return control.Killed{States: killed}, err
-}
-
-// Flush is the control.Node's.
-func (n *Node) Flush() (control.Killed, error) {
-	cleared, err := n.engine.Clear()
-	if err == nil {
-		n.log.Info("states cleared by an operator", "states", cleared)
-	}
-	return control.Killed{States: cleared}, err
-}
-
-// infoPart is how many states are looked at between two turns of the engine.
-const infoPart = 1000
-
-// Info is the control.Node's.
-func (n *Node) Info() (control.Info, error) {
-	n.mu.Lock()
-	info := control.Info{
-		Enabled: n.rules.Enabled, Since: ifconfig.Seconds(time.Since(n.rules.since)),
-		Creator: ifconfig.CreatorID(n.cfg.Identity.Creator), Limit: n.cfg.Limit,
-		Checksum: fmt.Sprintf("%x", md5.Sum([]byte(n.rules.Ruleset.String()))),
-	}
-	n.mu.Unlock()
-	for c := range pfstate.MaxTimeout {
-		info.Timeouts = append(info.Timeouts, control.Timeout{Name: c.String(), Value: ifconfig.Seconds(n.timeout(c))})
-	}
-	count := func(s *pfstate.State) {
-		info.States++
-		if s.Proto == pfstate.ProtoTCP && min(s.Src.State, s.Dst.State) < pfstate.TCPEstablished &&
-			max(s.Src.State, s.Dst.State) <= pfstate.TCPEstablished {
-			info.HalfOpen++
-		}
-	}
-	for next := 0; ; {
-		var err error
-		if next, err = n.engine.StatesFrom(next, infoPart, count); err != nil || next == 0 {
-			return info, err
-		}
-	}
 }
 
 func (n *Node) timeout(class pfstate.Timeout) time.Duration {

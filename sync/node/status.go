@@ -16,10 +16,6 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 	if err != nil {
 		return nil, err
 	}
-	changing, err := n.engine.KeyChanging()
-	if err != nil {
-		return nil, err
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.device == nil {
@@ -33,7 +29,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 		PFSync: &ifconfig.PFSync{
 			Syncdev: n.settings.link.Syncdev, Syncpeer: n.settings.link.Syncpeer,
 			MaxUpd: e.MaxUpd, Defer: e.Defer, SyncOK: status.SyncOK, Creator: n.cfg.Identity.Creator,
-			Key: n.settings.keyState(changing), Peers: shownPeers(status.PeerList),
+			Key: n.settings.keyState(status.KeyChanging), Peers: shownPeers(status.PeerList),
 		},
 	}
 	showDialect(shown.PFSync, status)
@@ -127,6 +123,9 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 	}
 	return all, nil
 }
+
+// Histograms is the control.Node's.
+func (n *Node) Histograms() ([]pfstate.Histogram, error) { return n.engine.Histograms() }
 
 // appendNamed appends counters under names that tell whose they are.
 func appendNamed(all []pfstate.Counter, prefix string, some []pfstate.Counter) []pfstate.Counter {

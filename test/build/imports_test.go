@@ -21,7 +21,7 @@ const module = "github.com/pfsync-linux/pfsync"
 // what lies below x. The first match from the top of a layer wins.
 var layers = [][]string{
 	{"pfstate"},
-	{"pfstate/...", "sync/wire", "sync/wire/...", "sync/auth", "sync/link", "sync/link/...", "sync/hold", "sync/carp", "tunif", "tunif/...", "ifconfig", "ifconfig/..."},
+	{"pfstate/...", "sync/wire", "sync/wire/...", "sync/auth", "sync/link", "sync/link/...", "sync/hold", "sync/carp", "sync/carp/...", "tunif", "tunif/...", "ifconfig", "ifconfig/..."},
 	{"sync/engine", "sync/engine/...", "sync/control", "sync/control/...", "sync/metrics"},
 	{"sync/node", "sync/node/..."},
 	{"cmd/..."},
@@ -32,8 +32,9 @@ var layers = [][]string{
 var sideways = map[string][]string{
 	"sync/auth":    {"sync/wire"}, // its codes are an attribute of the trailer
 	"sync/hold":    {"pfstate/conntrack/nfattr"},
-	"sync/metrics": {"sync/control"},      // they are the control socket's answers in another form
-	"tunif":        {"sync/link/ifwatch"}, // both watch an interface come and go
+	"sync/metrics": {"sync/control"},                   // they are the control socket's answers in another form
+	"tunif":        {"sync/link/ifwatch"},              // both watch an interface come and go
+	"tunif/carpif": {"sync/link/ifwatch", "sync/carp"}, // and it is what carp.System describes
 }
 
 // kernel are the packages that may import golang.org/x/sys/unix, with what lies below them.

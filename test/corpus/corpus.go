@@ -18,11 +18,17 @@ import (
 	"github.com/google/gopacket/pcapgo"
 )
 
-//go:embed *.pcap vectors/*.json
+//go:embed *.pcap vectors/*.json carp
 var files embed.FS
 
 // Captures lists the capture files by name.
 func Captures(t testing.TB) []string { return glob(t, "*.pcap") }
+
+// CARP lists the captures of CARP adverts by name; AllFrames has none of them.
+func CARP(t testing.TB) []string { return glob(t, "carp/*.pcap") }
+
+// CARPVectors is a JSON document of adverts with what their digest was made of.
+func CARPVectors(t testing.TB) []byte { return Capture(t, "carp/vectors.json") }
 
 // Capture is the content of one capture file.
 func Capture(t testing.TB, name string) []byte {
@@ -43,7 +49,8 @@ type Frame struct {
 	Data []byte
 }
 
-// IP is the IP packet in f, cut to the length it states; nil if there is none.
+// IP is the IPv4 packet in f, cut to the length it states; nil if there is none: ARP in
+// captures of CARP, what FreeBSD shows on pfsync0.
 func (f Frame) IP() []byte {
 	b := f.Data
 	if f.Link == layers.LinkTypeEthernet {
@@ -55,8 +62,8 @@ func (f Frame) IP() []byte {
 	return b[:int(b[2])<<8|int(b[3])]
 }
 
-// Payload is the pfsync packet in f. Every frame here holds one, in IPv4 or, taken
-// on FreeBSD's pfsync0, alone.
+// Payload is what follows the IP header, or all that there is without one: in captures
+// of pfsync, a pfsync packet.
 func (f Frame) Payload() []byte {
 	ip := f.IP()
 	if ip == nil {

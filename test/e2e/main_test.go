@@ -47,6 +47,13 @@ func newLabOf(t *testing.T, bin string) *lab.Lab {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	l := labtest.NewLab(ctx, t, lab.Config{Prefix: "pfs-e2e", Bin: bin})
+	watchLogs(t, l)
+	return l
+}
+
+// watchLogs shows the daemons' logs of a failed test, and fails one in which they were broken.
+func watchLogs(t *testing.T, l *lab.Lab) {
+	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("fwA's log:\n%s\nfwB's log:\n%s", l.A.Log(), l.B.Log())
@@ -57,7 +64,6 @@ func newLabOf(t *testing.T, bin string) *lab.Lab {
 			}
 		}
 	})
-	return l
 }
 
 // startPair starts pfsyncd on both firewalls, configures fwA with ifconfig and fwB

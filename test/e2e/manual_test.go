@@ -70,6 +70,8 @@ var checks = map[string]map[string]check{
 	},
 	"pfsyncctl.8": {
 		"# pfsyncctl check":                  {before: synced, want: "(?m)^nothing is wrong$"},
+		"# pfsyncctl check -v":               {before: synced, want: "(?m)^ok: peers: .* is heard, and hears us"},
+		"# pfsyncctl print-rules | nft -f -": {before: synced, want: "^$", after: "nft list table inet pfsync_allow | grep 'iifname \"sis2\" meta l4proto 240'; " + synced + "; pfsyncctl check | grep -v tracked"},
 		"# pfsyncctl diff || pfsyncctl bulk": {before: synced, want: `(?m)\bequal\b`},
 		"# pfsyncctl save":                   {before: synced + "; rm -f /etc/hostname.pfsync0", want: "(?m)^up syncdev sis2$|syncdev sis2", after: "netstart -n pfsync0 | grep 'syncdev sis2'"},
 		"# pfsyncctl stats":                  {before: synced, want: `(?m)^ +[1-9]\d*  ipackets `},

@@ -22,6 +22,10 @@ type Config struct {
 
 	Cable bool   // put a Cable between the two sis2, to be disturbed
 	Seed  uint64 // of the Cable's dice
+
+	// Bare firewalls have no addresses: they are to find them in their /etc (Etc), and
+	// who has the shared ones is their own affair.
+	Bare bool
 }
 
 // Lab is two firewalls between a client and a server:
@@ -80,6 +84,9 @@ func (l *Lab) start(ctx context.Context) error {
 			return err
 		}
 	}
+	if l.config.Bare {
+		return nil
+	}
 	return l.MoveTo(l.A)
 }
 
@@ -131,10 +138,12 @@ func (l *Lab) Cut(f *Firewall) error {
 }
 
 // Reconnect plugs the cables of f in again. It comes back as the backup: without
-// the shared addresses, and with all links carrying when Reconnect returns.
+// the shared addresses, unless it is bare, and with all links carrying when Reconnect returns.
 func (l *Lab) Reconnect(ctx context.Context, f *Firewall) error {
-	if err := f.delShared(); err != nil {
-		return err
+	if !l.config.Bare {
+		if err := f.delShared(); err != nil {
+			return err
+		}
 	}
 	f.cut = false
 	err := errors.Join(f.linkUp(Sync), l.outside.linkUp(f.port), l.inside.linkUp(f.port))

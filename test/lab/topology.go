@@ -93,11 +93,16 @@ func (l *Lab) connectSync() error {
 }
 
 func (l *Lab) address() error {
-	return errors.Join(
+	err := errors.Join(
 		l.Client.addAddrs("eth0", ClientAddr+"/24", ClientAddr6+"/64"),
 		l.Client.defaultRoutes(SharedInside, SharedInside6),
 		l.Server.addAddrs("eth0", ServerAddr+"/24", ServerAddr6+"/64"),
 		l.Server.defaultRoutes(SharedOutside6), // IPv4 comes from the shared address itself
+	)
+	if err != nil || l.config.Bare {
+		return err
+	}
+	return errors.Join(
 		l.A.addAddrs(Outside, "10.0.0.254/24", "2001:db8::a/64"),
 		l.A.addAddrs(Inside, "192.168.0.254/24", "2001:db8:1::a/64"),
 		l.A.addAddrs(Sync, "192.168.254.254/24"),

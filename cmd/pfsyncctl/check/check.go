@@ -21,6 +21,7 @@ const (
 	Error   Level = "error"   // states are not shared, or strangers can add some
 	Warning Level = "warning" // states may be lost, now or at a take-over
 	Note    Level = "note"    // good to know
+	OK      Level = "ok"      // nothing is wrong; only All has such
 )
 
 // Finding is one thing that is wrong. Its JSON is that of pfsyncctl check --json: fields are
@@ -30,11 +31,14 @@ type Finding struct {
 	Level  Level  `json:"level"`
 	Where  string `json:"where"`  // an interface, a peer's address, a sysctl, a chain, a counter
 	What   string `json:"what"`   // what is wrong
-	Remedy string `json:"remedy"` // what to do, without a full stop
+	Remedy string `json:"remedy"` // what to do, without a full stop; "" of what is ok
 }
 
 // String is the line that is printed.
 func (f Finding) String() string {
+	if f.Level == OK {
+		return fmt.Sprintf("%s: %s: %s", f.Level, f.Where, f.What)
+	}
 	return fmt.Sprintf("%s: %s: %s; %s", f.Level, f.Where, f.What, f.Remedy)
 }
 
@@ -73,19 +77,25 @@ type Link struct {
 // Run judges s. The findings are in the order of their checks: from pfsyncd to the
 // link, the rules, the peers, the table.
 func Run(s *Snapshot) []Finding {
+	return slices.DeleteFunc(All(s), func(f Finding) bool { return f.Level == OK })
+}
+
+// All is Run that also tells what is right.
+func All(s *Snapshot) []Finding {
 	r := &report{Snapshot: s, findings: []Finding{}}
-	if r.daemon() {
-		r.device()
-		r.syncdev()
-		r.reversePath()
-		r.exposure()
-		r.peers()
-		r.table()
-		r.counts()
+	for _, c := range checks {
+		if c.asked && r.Daemon != nil {
+			continue
+		}
+		before := len(r.findings)
+		c.look(r)
+		if wrong := Worst(r.findings[before:]); wrong != "" && wrong != Note {
+			continue
+		}
+		if where, what := c.right(r); what != "" {
+			r.add(OK, c.name, where, what, "")
+		}
 	}
-	r.rules()
-	r.sysctls()
-	r.others()
 	return r.findings
 }
 
@@ -134,16 +144,15 @@ func (r *report) keyed() bool {
 	return r.dev() != "" && (r.PFSync0.PFSync.Key == ifconfig.KeyOn || r.PFSync0.PFSync.Key == ifconfig.KeyChanging)
 }
 
-func (r *report) daemon() bool {
+func (r *report) daemon() {
 	if r.Daemon == nil {
-		return true
+		return
 	}
 	what, remedy := r.Daemon.Error(), "see its log, then start it anew: systemctl restart pfsyncd"
 	if before, after, ok := strings.Cut(what, "; "); ok { // the error has its remedy
 		what, remedy = before, after
 	}
 	r.add(Error, "daemon", "pfsyncd", what, remedy)
-	return false
 }
 
 // device looks at pfsync0 itself.

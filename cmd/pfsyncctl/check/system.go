@@ -45,7 +45,7 @@ func (r *report) rules() {
 	}
 	if _, conntrack := r.Sysctls[sysctlEvents]; conntrack && (in.tracked || out.tracked) {
 		r.add(Note, "tracked", dev, "pfsync's own packets are tracked as a connection",
-			"notrack them: pfsync(4) has the rules")
+			"notrack them: pfsyncctl print-rules")
 	}
 	r.elsewhere(dev)
 	if r.Rules.flowtables {

@@ -15,7 +15,8 @@ import (
 )
 
 // kept are the capabilities of sockets that are opened later: NET_ADMIN for pfsync0,
-// its sysctls, ctnetlink, nftables and SO_RCVBUFFORCE, NET_RAW for the sync link.
+// carp interfaces, their sysctls, ctnetlink, nftables and SO_RCVBUFFORCE, NET_RAW for the
+// sync link and adverts.
 var kept = [...]cap.Value{cap.NET_ADMIN, cap.NET_RAW}
 
 // sysctls are all the process may touch of /proc. CAP_NET_ADMIN rules over them anyway.

@@ -160,6 +160,9 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 	return []pfstate.Counter{{Name: "ipackets", Help: "packets received (IPv4)", Value: 812}}, nil
 }
 
+// Histograms implements control.Node.
+func (n *Node) Histograms() ([]pfstate.Histogram, error) { return nil, nil }
+
 // Peers implements control.Node.
 func (n *Node) Peers() ([]ifconfig.Peer, error) {
 	n.mu.Lock()

@@ -1,6 +1,7 @@
 package controltest
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"slices"
@@ -19,24 +20,28 @@ func (n *Node) Hold(states ...pfstate.State) {
 	n.states = states
 }
 
+// statesPart is how many states are yielded at a time.
+const statesPart = 1000
+
 // States implements control.Node.
-func (n *Node) States(next, most int, yield func(*pfstate.State)) (after int, err error) {
+func (n *Node) States(_ context.Context, yield func([]pfstate.State) error) error {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.Fail != nil {
-		if err := n.Fail(next); err != nil {
-			return 0, err
+	states, fail := n.states, n.Fail
+	n.mu.Unlock()
+	for next := 0; ; {
+		if fail != nil {
+			if err := fail(next); err != nil {
+				return err
+			}
+		}
+		end := min(next+statesPart, len(states))
+		if err := yield(slices.Clone(states[next:end])); err != nil {
+			return err
+		}
+		if next = end; next == len(states) {
+			return nil
 		}
 	}
-	end := min(next+most, len(n.states))
-	for i := next; i < end; i++ {
-		s := n.states[i]
-		yield(&s)
-	}
-	if end == len(n.states) {
-		return 0, nil
-	}
-	return end, nil
 }
 
 // Kill implements control.Node.

@@ -18,7 +18,7 @@ type Event struct {
 	Gone  bool // the interface with this index was removed or left the namespace
 }
 
-// Events is a subscription to changes of links and of IPv4 addresses.
+// Events is a subscription to changes of links, of IPv4 addresses and, if asked for, of others.
 //
 // It is one socket for its whole life, so nothing is lost between an error and a
 // new subscription, and no privilege is needed after it was opened.
@@ -30,10 +30,20 @@ const (
 	groupIPv4If = 1 << 4
 )
 
+// Group is something more to subscribe to.
+type Group uint32
+
+// IPv6 is changes of IPv6 addresses.
+const IPv6 Group = 1 << 8
+
 // Subscribe starts collecting events in the network namespace of that file descriptor; 0
 // is the namespace of the calling thread. What is asked after it returned cannot miss a change.
-func Subscribe(netNS int) (*Events, error) {
-	conn, err := netlink.Dial(syscall.NETLINK_ROUTE, &netlink.Config{Groups: groupLink | groupIPv4If, NetNS: netNS})
+func Subscribe(netNS int, more ...Group) (*Events, error) {
+	groups := uint32(groupLink | groupIPv4If)
+	for _, g := range more {
+		groups |= uint32(g)
+	}
+	conn, err := netlink.Dial(syscall.NETLINK_ROUTE, &netlink.Config{Groups: groups, NetNS: netNS})
 	if err != nil {
 		return nil, fmt.Errorf("rtnetlink: subscribe: %w", err)
 	}

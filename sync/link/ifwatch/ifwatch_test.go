@@ -3,8 +3,10 @@ package ifwatch_test
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +33,7 @@ func batch(t *testing.T, ns *lab.NS, lines ...string) {
 func TestQuery(t *testing.T) {
 	ns := labtest.NewNS(t)
 	batch(t, ns,
-		"link add eth9 index 42 mtu 1400 type veth peer name far",
+		"link add eth9 index 42 mtu 1400 address 02:00:00:00:00:42 type veth peer name far",
 		"addr add 192.0.2.1/24 dev eth9", "addr add 192.0.2.9/32 dev eth9 scope host",
 		"link set eth9 up")
 	q, err := ifwatch.OpenQuery(ns.Fd())
@@ -40,7 +42,7 @@ func TestQuery(t *testing.T) {
 	}
 	defer q.Close()
 	want := ifwatch.Interface{
-		Name: "eth9", Index: 42, MTU: 1400, Up: true, Multicast: true,
+		Name: "eth9", Index: 42, MTU: 1400, Up: true, Multicast: true, MAC: net.HardwareAddr{2, 0, 0, 0, 0, 0x42},
 		IPv4: []ifwatch.Address{
 			{Prefix: netip.MustParsePrefix("192.0.2.9/32"), HostScope: true},
 			{Prefix: netip.MustParsePrefix("192.0.2.1/24")},
@@ -61,6 +63,27 @@ func TestQuery(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got, same); diff != "" {
 		t.Errorf("ByIndex with the far end up (-want +got):\n%s", diff)
+	}
+	events, err := ifwatch.Subscribe(ns.Fd(), ifwatch.IPv6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Close()
+	changes := make(chan ifwatch.Event, 16)
+	stop := labtest.Background(t, func(ctx context.Context) error { return events.Run(ctx, changes) })
+	batch(t, ns, "addr add 2001:db8::1/64 dev eth9 nodad")
+	select {
+	case e := <-changes:
+		if e.Index != 42 || e.Gone {
+			t.Errorf("event of an IPv6 address: %+v", e)
+		}
+	case <-time.After(labtest.Patience):
+		t.Error("no event of an IPv6 address")
+	}
+	stop()
+	v6, err := q.IPv6(42)
+	if err != nil || !slices.Contains(v6, ifwatch.Address{Prefix: netip.MustParsePrefix("2001:db8::1/64")}) {
+		t.Errorf("IPv6 addresses: %v, %v", v6, err)
 	}
 	if lo, err := q.ByName("lo"); err != nil || !lo.Loopback {
 		t.Errorf("lo: %+v, %v", lo, err)

@@ -5,6 +5,7 @@ package ifwatch
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"syscall"
@@ -26,10 +27,11 @@ type Interface struct {
 	Running   bool // up, and the carrier is there
 	Multicast bool
 	Loopback  bool
-	IPv4      []Address // in the kernel's order
+	MAC       net.HardwareAddr // nil: it has none
+	IPv4      []Address        // in the kernel's order
 }
 
-// Address is one IPv4 address of an interface.
+// Address is one address of an interface.
 type Address struct {
 	Prefix    netip.Prefix // the address with the length of its network
 	HostScope bool         // never a source of packets to others
@@ -91,16 +93,22 @@ func (q *Query) describe(l netlink.Link, err error) (Interface, error) {
 		Running:   a.RawFlags&syscall.IFF_RUNNING != 0,
 		Multicast: a.RawFlags&syscall.IFF_MULTICAST != 0,
 		Loopback:  a.RawFlags&syscall.IFF_LOOPBACK != 0,
+		MAC:       a.HardwareAddr,
 	}
-	i.IPv4, err = q.addresses(l)
+	i.IPv4, err = q.addresses(l, netlink.FAMILY_V4)
 	return i, err
 }
 
-func (q *Query) addresses(l netlink.Link) ([]Address, error) {
+// IPv6 returns the IPv6 addresses of the interface with that index, in the kernel's order.
+func (q *Query) IPv6(index int) ([]Address, error) {
+	return q.addresses(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: index, Name: fmt.Sprintf("interface %d", index)}}, netlink.FAMILY_V6)
+}
+
+func (q *Query) addresses(l netlink.Link, family int) ([]Address, error) {
 	var list []netlink.Addr
 	for range 3 { // a change during the dump interrupts it
 		var err error
-		list, err = q.handle.AddrList(l, netlink.FAMILY_V4)
+		list, err = q.handle.AddrList(l, family)
 		if err == nil {
 			break
 		}

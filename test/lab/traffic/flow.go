@@ -84,3 +84,19 @@ func (w Window) overlap(v Window) time.Duration {
 	}
 	return max(0, to.Sub(from))
 }
+
+// longest is the longest silence that reaches beyond since, until now.
+func (f *flow) longest(since, now time.Time) (w Window) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last := f.last
+	if last.IsZero() {
+		last = since
+	}
+	for _, g := range append(f.gaps[:len(f.gaps):len(f.gaps)], Window{last, now}) {
+		if g.To.After(since) && g.Length() > w.Length() {
+			w = g
+		}
+	}
+	return w
+}

@@ -140,6 +140,17 @@ func (t *Traffic) Flowing(since time.Time) error {
 	return nil
 }
 
+// Stall is the longest silence of any flow that reaches beyond since, until now.
+func (t *Traffic) Stall(since time.Time) (longest time.Duration, of string) {
+	now := time.Now()
+	for _, f := range t.flows {
+		if l := f.longest(since, now).Length(); l > longest {
+			longest, of = l, fmt.Sprintf("%v %d", f.kind, f.id)
+		}
+	}
+	return longest, of
+}
+
 // Close ends all flows without a report.
 func (t *Traffic) Close() { t.close() }
 

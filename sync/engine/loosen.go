@@ -1,0 +1,44 @@
+package engine
+
+import "github.com/pfsync-linux/pfsync/pfstate"
+
+// A table that checks TCP windows remembers them as of the last packet it saw. When
+// a connection has gone on elsewhere, that memory is stale: were it to come back,
+// its packets would be called invalid. A copy is never checked. What traffic has
+// made here is, until it may have moved: when another firewall becomes master, and
+// when this daemon was away for a while.
+type loosening struct {
+	next slot // 0: all done
+}
+
+// loosenOrders is how many orders for it wait at most: those about traffic go first.
+const loosenOrders = 4096
+
+// Yield is told that this firewall carries the traffic no longer, until it is told
+// by its table that it does again.
+func (e *Engine) Yield() error { return e.do(e.loosen) }
+
+func (e *Engine) loosen() {
+	e.loose.next = 1
+	e.loosenTurn()
+}
+
+// loosenTurn orders the next part.
+func (e *Engine) loosenTurn() {
+	for ; e.loose.next != 0 && len(e.writes.Items) < loosenOrders; e.loose.next++ {
+		if e.loose.next >= e.states.size {
+			e.loose.next = 0
+			return
+		}
+		if !e.states.used(e.loose.next) {
+			continue
+		}
+		r := e.states.at(e.loose.next)
+		if r.origin == imported || r.proto != pfstate.ProtoTCP || r.loose || r.absent || r.shadow || r.injected {
+			continue
+		}
+		r.loose = true
+		e.counters.add(loosened)
+		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, e.loose.next)
+	}
+}
