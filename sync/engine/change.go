@@ -87,6 +87,7 @@ func (e *Engine) progress(i slot, c *pfstate.Change) {
 	r.src.State, r.src.WScale = c.State.Src.State, c.State.Src.WScale
 	r.dst.State, r.dst.WScale = c.State.Dst.State, c.State.Dst.WScale
 	r.timeout = c.State.Timeout
+	e.states.account(i, &c.State)
 	r.learn(&c.State, e.now)
 	if c.Kind != pfstate.Seen && r.written != 0 && e.now-r.written < time.Second {
 		// An order may have reached the table after that: a copy's time is not this one's.

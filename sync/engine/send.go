@@ -142,6 +142,8 @@ func (e *Engine) putUpdates() {
 		i := l.head
 		r := e.states.at(i)
 		*u = wire.UpdC{ID: r.id, Src: r.src, Dst: r.dst, Timeout: r.timeout}
+		unseen(r.proto, &u.Src)
+		unseen(r.proto, &u.Dst)
 		if e.half(i) {
 			e.putOtherUpdC(u)
 		}

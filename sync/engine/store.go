@@ -43,6 +43,7 @@ type store struct {
 	byStack map[flow]slot // the redirected ones, by what the stack sees
 	extras  map[slot]extra
 	more    map[slot]wire.FreeBSD // what FreeBSD alone says
+	counts  map[slot]counts
 	queues  [numQueues]list
 	count   [3]int // by origin
 }
@@ -100,6 +101,9 @@ func (st *store) add(s *pfstate.State, from origin, now time.Duration) slot {
 		st.extras[i], r.extra = x, true
 	}
 	st.count[from]++
+	if from != imported { // pf takes none over either
+		st.account(i, s)
+	}
 	return i
 }
 
@@ -119,6 +123,7 @@ func (st *store) remove(i slot) {
 		delete(st.extras, i)
 	}
 	delete(st.more, i)
+	delete(st.counts, i)
 	st.count[r.origin]--
 	*r = record{}
 	st.free = append(st.free, i)
@@ -173,6 +178,11 @@ func (st *store) state(i slot, now time.Duration, s *pfstate.State) {
 	s.ID, s.Wire, s.Stack, s.Src, s.Dst = r.id, r.wire.unpack(), r.stack.unpack(), r.src, r.dst
 	s.Creation, s.Expire = now-r.created, r.expire(now)
 	s.Flags, s.Proto, s.Direction, s.Timeout = r.flags, r.proto, r.direction, r.timeout
+	unseen(r.proto, &s.Src)
+	unseen(r.proto, &s.Dst)
+	if c, ok := st.counts[i]; ok {
+		s.Packets, s.Bytes = c.packets, c.bytes
+	}
 	if r.extra {
 		x := st.extras[i]
 		s.Route, s.RTable, s.Rule, s.Anchor, s.NATRule, s.IfName = x.route, x.rtable, x.rule, x.anchor, x.nat, x.ifName
