@@ -21,16 +21,16 @@ const (
 
 // AddressChange is one address of a command line.
 type AddressChange struct {
-	Op     AddressOp
-	Family Family
+	Op     AddressOp `json:"op"`
+	Family Family    `json:"family"`
 	// Prefix is the address and its length. When deleting only the address counts; the zero
 	// Prefix is the first address of the family then.
-	Prefix    netip.Prefix
-	Peer      netip.Addr // point to point: the other end
-	Broadcast netip.Addr // inet: zero for the last address of Prefix
-	EUI64     bool       // inet6: the host part is made from the link-layer address
-	Preferred *uint32    // pltime in seconds, Forever
-	Valid     *uint32    // vltime in seconds, Forever
+	Prefix    netip.Prefix `json:"prefix"`
+	Peer      netip.Addr   `json:"peer,omitzero"`      // point to point: the other end
+	Broadcast netip.Addr   `json:"broadcast,omitzero"` // inet: zero for the last address of Prefix
+	EUI64     bool         `json:"eui64,omitempty"`    // inet6: the host part is made from the link-layer address
+	Preferred *uint32      `json:"pltime,omitempty"`   // pltime in seconds, Forever
+	Valid     *uint32      `json:"vltime,omitempty"`   // vltime in seconds, Forever
 }
 
 // Forever is a lifetime without end.

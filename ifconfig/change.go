@@ -24,6 +24,7 @@ type Change struct {
 	Key       *Key        `json:"-"`              // the zero Key: -key; sync/control sends it by itself
 	Bulk      bool        `json:"bulk,omitempty"` // ask the peers for their whole tables, after all else
 	Push      bool        `json:"push,omitempty"` // tell the peers this whole table, after all else
+	Carp      *CarpChange `json:"carp,omitempty"`
 
 	Linux `json:"-"`
 
@@ -33,7 +34,7 @@ type Change struct {
 }
 
 // Linux is the part of a Change that the kernel applies: pfsyncd knows nothing of it. For
-// pfsync0 there are Description, Group and Ungroup only.
+// pfsync0 there are Description, Group and Ungroup only, for carp interfaces nothing.
 type Linux struct {
 	Description *string // "": -description
 	Group       *string
@@ -54,7 +55,8 @@ type Linux struct {
 // RandomLLAddr is the link-layer address that is made up when it is set.
 const RandomLLAddr = "random"
 
-// Interface is what the display shows of one interface. PFSync is set for pfsync0.
+// Interface is what the display shows of one interface. PFSync is set for pfsync0, Carp for a carp
+// interface, VHIDs for one that carries some.
 type Interface struct {
 	Name        string    `json:"name"`
 	AltNames    []string  `json:"altnames,omitempty"` // other names that Linux knows it by
@@ -69,6 +71,8 @@ type Interface struct {
 	Inet        []Address `json:"inet,omitempty"`
 	Inet6       []Address `json:"inet6,omitempty"`
 	PFSync      *PFSync   `json:"pfsync,omitempty"`
+	Carp        *Carp     `json:"carp,omitempty"`
+	VHIDs       []Carp    `json:"vhids,omitempty"`
 }
 
 // Address is one address of an interface.

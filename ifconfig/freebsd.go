@@ -23,6 +23,17 @@ func (i *Interface) printFreeBSD(b *strings.Builder) {
 	for _, a := range i.Inet6 {
 		a.printInet6(b, i.Name)
 	}
+	for _, v := range i.VHIDs {
+		for _, a := range v.Addresses {
+			a.printVirtual(b, i.Name, "%08x", v.VHID)
+		}
+	}
+	if i.Carp != nil {
+		i.Carp.printFreeBSD(b)
+	}
+	for _, v := range i.VHIDs {
+		v.printFreeBSD(b)
+	}
 	groups := i.Groups
 	if p := i.PFSync; p != nil {
 		p.printFreeBSD(b)

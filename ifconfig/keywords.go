@@ -16,6 +16,7 @@ type keyword struct {
 	set      func(p *parser, arg string) error
 	noEffect bool // accepted with a warning, so that BSD's files can stay as they are
 	later    bool
+	ofGroup  bool   // it goes with -g, not with an interface
 	hint     string // why, and what to use instead; %i is the interface
 }
 
@@ -25,7 +26,7 @@ var keywords = []keyword{
 	{names: words("destroy"), on: kindAny, set: setDestroy},
 	{names: words("up"), on: kindAny, set: func(p *parser, _ string) error { p.Up = new(true); return nil }},
 	{names: words("down"), on: kindAny, set: func(p *parser, _ string) error { p.Up = new(false); return nil }},
-	{names: words("mtu"), arg: "number", on: kindAny, set: setMTU},
+	{names: words("mtu"), arg: "number", on: kindPFSync | kindLinux, set: setMTU},
 	{names: words("description descr"), arg: "text", on: kindAny, set: setDescription},
 	{names: words("-description -descr"), on: kindAny, set: func(p *parser, _ string) error { p.Description = new(""); return nil }},
 	{names: words("group"), arg: "group", on: kindAny, set: setGroup},
@@ -47,11 +48,25 @@ var keywords = []keyword{
 	{names: words("bulk"), on: kindPFSync, set: func(p *parser, _ string) error { p.Bulk = true; return nil }},
 	{names: words("push"), on: kindPFSync, set: func(p *parser, _ string) error { p.Push = true; return nil }},
 
-	{names: words("alias"), on: kindLinux, set: func(p *parser, _ string) error { p.address.op = AddressAlias; return nil }},
-	{names: words("-alias delete remove"), on: kindLinux, set: func(p *parser, _ string) error { p.address.op = AddressDelete; return nil }},
-	{names: words("netmask"), arg: "mask", on: kindLinux, set: setNetmask},
-	{names: words("prefixlen"), arg: "number", on: kindLinux, set: setPrefixLen},
-	{names: words("broadcast"), arg: "address", on: kindLinux, set: setBroadcast},
+	{names: words("vhid"), arg: "number", on: kindInet, set: setVHID},
+	{names: words("pass"), arg: "password", on: kindInet, set: setPass},
+	{names: words("advbase"), arg: "number", on: kindInet, set: setAdvBase},
+	{names: words("advskew"), arg: "number", on: kindInet, set: setAdvSkew},
+	{names: words("state"), arg: "state", on: kindInet, set: setState},
+	{names: words("peer"), arg: "address", on: kindInet, set: setCarpPeer},
+	{names: words("mcast"), on: kindInet, set: unsetCarpPeer},
+	{names: words("carpdev"), arg: "interface", on: kindCarp, set: setCarpDev},
+	{names: words("-carpdev"), on: kindCarp, set: func(p *parser, _ string) error { p.carp().CarpDev = new(""); return nil }},
+	{names: words("carppeer"), arg: "address", on: kindCarp, set: setCarpPeer},
+	{names: words("-carppeer"), on: kindCarp, set: unsetCarpPeer},
+	{names: words("carpnodes"), arg: "vhid:advskew", on: kindCarp, set: setCarpNodes},
+	{names: words("balancing"), arg: "mode", on: kindCarp, set: setBalancing},
+
+	{names: words("alias"), on: kindInet, set: func(p *parser, _ string) error { p.address.op = AddressAlias; return nil }},
+	{names: words("-alias delete remove"), on: kindInet, set: func(p *parser, _ string) error { p.address.op = AddressDelete; return nil }},
+	{names: words("netmask"), arg: "mask", on: kindInet, set: setNetmask},
+	{names: words("prefixlen"), arg: "number", on: kindInet, set: setPrefixLen},
+	{names: words("broadcast"), arg: "address", on: kindInet, set: setBroadcast},
 	{names: words("pltime"), arg: "seconds", on: kindLinux, set: setPLTime},
 	{names: words("vltime"), arg: "seconds", on: kindLinux, set: setVLTime},
 	{names: words("eui64"), on: kindLinux, set: setEUI64},
@@ -59,7 +74,7 @@ var keywords = []keyword{
 	{names: words("-autoconf"), on: kindLinux, set: func(p *parser, _ string) error { return setAutoconf(p, false) }},
 	{names: words("-inet6"), on: kindLinux, set: func(p *parser, _ string) error { p.NoInet6 = true; return nil }},
 
-	{names: words("lladdr ether link"), arg: "lladdr", on: kindLinux, set: setLLAddr},
+	{names: words("lladdr ether link"), arg: "lladdr", on: kindInet, set: setLLAddr},
 	{names: words("name"), arg: "interface", on: kindLinux, set: setName},
 	{names: words("arp"), on: kindLinux, set: func(p *parser, _ string) error { p.ARP = new(true); return nil }},
 	{names: words("-arp"), on: kindLinux, set: func(p *parser, _ string) error { p.ARP = new(false); return nil }},
@@ -74,13 +89,11 @@ var keywords = []keyword{
 
 	{names: words("media mediaopt"), arg: "option", on: kindLinux, set: ignore, noEffect: true, hint: "use ethtool -s %i"},
 	{names: words("-mediaopt wol -wol tso -tso lro -lro rxcsum -rxcsum txcsum -txcsum"), on: kindLinux, set: ignore, noEffect: true, hint: "use ethtool"},
-	{names: words("-rdomain link0 -link0 link1 -link1 link2 -link2"), on: kindLinux, set: ignore, noEffect: true, hint: "leave it out"},
-	{names: words("llprio metric priority"), arg: "number", on: kindLinux, set: ignoreNumber, noEffect: true, hint: "leave it out"},
-	{names: words("rdomain fib"), arg: "number", on: kindLinux, set: setRDomain, noEffect: true, hint: "leave it out"},
+	{names: words("-rdomain link0 -link0 link1 -link1 link2 -link2"), on: kindInet, set: ignore, noEffect: true, hint: "leave it out"},
+	{names: words("llprio metric priority"), arg: "number", on: kindInet, set: ignoreNumber, noEffect: true, hint: "leave it out"},
+	{names: words("rdomain fib"), arg: "number", on: kindInet, set: setRDomain, noEffect: true, hint: "leave it out"},
 
 	{names: words("debug -debug"), on: kindPFSync, later: true, hint: "start pfsyncd with --log-level debug"},
-	{names: words("vhid pass advbase advskew carpdev -carpdev carppeer -carppeer peer peer6 mcast mcast6 state carpdemote -carpdemote"),
-		on: kindLinux, later: true, hint: "use keepalived for shared addresses"},
 
 	{names: words("debug -debug"), on: kindLinux, hint: "use ethtool -s %i msglvl"},
 	{names: words("anycast"), on: kindLinux, hint: "leave it out: a router has the anycast address of each of its networks by itself"},
@@ -94,7 +107,12 @@ var keywords = []keyword{
 		on: kindAny, hint: "use wpa_supplicant or iw"},
 	{names: words("wgkey wgport wgpeer -wgpeer wgendpoint wgaip wgpsk -wgpsk wgpka wgrtable"), on: kindAny, hint: "use wg(8)"},
 	{names: words("flowsrc -flowsrc flowdst -flowdst pflowproto"), on: kindAny, hint: "this is no flow exporter"},
-	{names: words("balancing -balancing carpnodes"), on: kindAny, hint: "one vhid has one master"},
+	{names: words("-balancing"), on: kindAny, hint: "one vhid has one master"},
+	{names: words("carpdemote -carpdemote"), on: kindAny, ofGroup: true},
+	{names: words("peer6 mcast6"), on: kindInet, hint: "adverts of IPv6 go to the group ff02::12"},
+	{names: words("mtu"), on: kindCarp, hint: "a carp interface has that of its carpdev"},
+	{names: words("debug -debug"), on: kindCarp, hint: "use pfsyncctl sysctl net.inet.carp.log=7"},
+	{names: words("-inet6"), on: kindCarp, set: ignore, noEffect: true, hint: "it has no address but those that it is given"},
 	{names: words("vrrpver vrrpprio vrrpinterval"), on: kindAny, hint: "use keepalived"},
 	{names: words("hw txqueuelen pointopoint mem_start irq"), on: kindAny, hint: "run the net-tools ifconfig (/sbin/ifconfig)"},
 }
@@ -113,6 +131,9 @@ func lookup(word string, kind kind) *keyword {
 
 // refusal says that a known word does nothing here, and what does.
 func (k *keyword) refusal(name, word string) error {
+	if k.ofGroup {
+		return fmt.Errorf("%s: of a group, not of an interface (ifconfig -g carp %s N)", word, word)
+	}
 	if k.later {
 		return fmt.Errorf("%s: not supported yet (%s)", word, k.forInterface(name))
 	}
@@ -127,6 +148,8 @@ func (k *keyword) misplaced(name, word string) error {
 	switch k.on {
 	case kindPFSync:
 		return fmt.Errorf("%s: %s is not a pfsync interface", word, name)
+	case kindCarp:
+		return fmt.Errorf("%s: %s is not a carp interface (ifconfig carp0 %s ...)", word, name, word)
 	case kindVLAN:
 		return fmt.Errorf("%s: %s is not a vlan interface (ifconfig vlan7 create vnetid 7 parent INTERFACE)", word, name)
 	case kindBridge:

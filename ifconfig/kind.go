@@ -16,9 +16,11 @@ const (
 	kindBridge
 	kindPair
 	kindVether
+	kindCarp
 	kindPlain // whatever else there is: it cannot be created here
 
-	kindAny   = kindPFSync | kindLinux
+	kindAny   = kindPFSync | kindCarp | kindLinux
+	kindInet  = kindCarp | kindLinux // those that have addresses
 	kindLinux = kindVLAN | kindBridge | kindPair | kindVether | kindPlain
 )
 
@@ -32,6 +34,7 @@ type Driver struct {
 // drivers are those whose interfaces can be created, in the order of their names.
 var drivers = []Driver{
 	{"bridge", "bridge", kindBridge},
+	{"carp", "", kindCarp},
 	{"pair", "veth", kindPair},
 	{"pfsync", "", kindPFSync},
 	{"vether", "dummy", kindVether},
@@ -64,8 +67,6 @@ func kindOf(name string) (kind, error) {
 	case unit == "":
 	case driver == "pfsync" && unit != "0":
 		return 0, fmt.Errorf("%s: only pfsync0 is supported", name)
-	case driver == "carp":
-		return 0, fmt.Errorf("%s: carp interfaces are not supported yet (use keepalived for shared addresses)", name)
 	}
 	if d, ok := DriverOf(name); ok {
 		return d.kind, nil

@@ -10,7 +10,7 @@ import (
 )
 
 // ErrUsage is returned for options that do not exist or do not fit together; its text is the usage.
-var ErrUsage = errors.New("usage: ifconfig [-aAC] [-M lladdr] [--json] [--style openbsd|freebsd|both] [interface] [family] [words]")
+var ErrUsage = errors.New("usage: ifconfig [-aAC] [-M lladdr] [-g group] [--json] [--style openbsd|freebsd|both] [interface] [family] [words]")
 
 // Command is one ifconfig command line. Change is set when it asks for a change; else
 // Help, Cloners or Display says what to show.
@@ -18,6 +18,8 @@ type Command struct {
 	Help    bool   // --help
 	Cloners bool   // -C: what can be created
 	LLAddr  string // -M: which interface has this link-layer address
+	Group   string // -g: the demotion of this group
+	Demote  *int   // and by how much it is to change
 	Display Display
 	Change  *Change
 }
@@ -45,6 +47,10 @@ func Parse(args []string) (Command, error) {
 	switch {
 	case err != nil || cmd.Help:
 		return cmd, err
+	case cmd.Group != "" && (all || cmd.Cloners || cmd.LLAddr != "" || cmd.Display != Display{}):
+		return cmd, fmt.Errorf("-g: goes with no other option (%w)", ErrUsage)
+	case cmd.Group != "":
+		return cmd, nil
 	case cmd.LLAddr != "" && (len(args) > 0 || all || cmd.Cloners || cmd.Display != Display{}):
 		return cmd, fmt.Errorf("-M: goes with nothing else (%w)", ErrUsage)
 	case cmd.LLAddr != "":
@@ -118,6 +124,8 @@ func (cmd *Command) options(args []string) (rest []string, all bool, err error) 
 			if cmd.Display.Style, err = ParseStyle(value); err != nil {
 				return nil, false, err
 			}
+		case opt == "-g":
+			return nil, all, cmd.parseGroup(args)
 		case opt == "-M" && len(args) == 0:
 			return nil, false, errors.New("'-M' requires argument")
 		case opt == "-M":
@@ -138,8 +146,6 @@ func (cmd *Command) options(args []string) (rest []string, all bool, err error) 
 					cmd.Cloners = true
 				case 'h':
 					cmd.Help = true
-				case 'g':
-					return nil, false, fmt.Errorf("-%c: not supported yet", letter)
 				default:
 					return nil, false, fmt.Errorf("%s: unknown option (%w)", Shown(word), ErrUsage)
 				}
@@ -169,6 +175,9 @@ func ParseWords(name string, words []string) (Change, error) {
 		return p.Change, err
 	}
 	if err := p.finishAddress(); err != nil {
+		return p.Change, err
+	}
+	if err := p.finishCarp(); err != nil {
 		return p.Change, err
 	}
 	return p.Change, p.Validate()

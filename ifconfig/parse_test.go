@@ -85,7 +85,7 @@ func TestParseAcceptsWhatBSDAccepts(t *testing.T) {
 }
 
 func TestParseRefusesWithOneClearLine(t *testing.T) {
-	const usage = " (usage: ifconfig [-aAC] [-M lladdr] [--json] [--style openbsd|freebsd|both] [interface] [family] [words])"
+	const usage = " (usage: ifconfig [-aAC] [-M lladdr] [-g group] [--json] [--style openbsd|freebsd|both] [interface] [family] [words])"
 	for _, test := range []struct{ args, want string }{
 		{"pfsync0 syncdev", "'syncdev' requires argument"},
 		{"pfsync0 up maxupd", "'maxupd' requires argument"},
@@ -111,7 +111,6 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 		{"pfsync0 inet6 fe80::1", "pfsync0: SIOCAIFADDR: Operation not supported (pfsync0 takes no address; give it to the syncdev)"},
 		{"pfsync1 create", "pfsync1: only pfsync0 is supported"},
 		{"pfsync1 destroy", "pfsync1: only pfsync0 is supported"},
-		{"carp0 vhid 1 pass foo 10.0.0.1/24", "carp0: carp interfaces are not supported yet (use keepalived for shared addresses)"},
 		{"averyveryverylongname0 up", "interface name 'averyveryverylongname0' too long"},
 		{"averyveryverylongname0", "interface name 'averyveryverylongname0' too long"},
 		{"pfsync0 syncdev averyveryverylongname0", "syncdev averyveryverylongname0: interface name too long"},
@@ -159,7 +158,8 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 		{"-", "-: unknown option" + usage},
 		{"--nope", "--nope: unknown option" + usage},
 		{"-a pfsync0", "pfsync0: -a and -A take an address family only" + usage},
-		{"-g carp", "-g: not supported yet"},
+		{"-g", "'-g' requires argument"},
+		{"-a -g carp", "-g: goes with no other option (" + ifconfig.ErrUsage.Error() + ")"},
 		{"-M", "'-M' requires argument"},
 		{"-M 52:54:00", "-M 52:54:00: not a link-layer address (like 52:54:00:aa:00:01)"},
 		{"-M 52:54:00:aa:00:01 sis0", "-M: goes with nothing else" + usage},
@@ -192,8 +192,9 @@ func TestErrorsDoNotDisturbATerminal(t *testing.T) {
 
 func TestEveryKeywordParses(t *testing.T) {
 	arguments := map[string]string{"": "", "interface": "sis2", "number": "5", "address": "10.0.0.2", "file": "/etc/pfsync.key",
-		"text": "up", "group": "wan", "version": "openbsd", "mask": "255.255.255.0", "seconds": "60", "lladdr": "2:0:0:0:0:1", "option": "autoselect"}
-	for _, name := range []string{"pfsync0", "sis0", "vlan7", "pair0", "bridge0", "vether0"} {
+		"text": "up", "group": "wan", "version": "openbsd", "mask": "255.255.255.0", "seconds": "60", "lladdr": "2:0:0:0:0:1", "option": "autoselect",
+		"password": "foo", "state": "backup", "vhid:advskew": "1:0", "mode": "none"}
+	for _, name := range []string{"pfsync0", "sis0", "vlan7", "pair0", "bridge0", "vether0", "carp0"} {
 		list := ifconfig.Keywords(name)
 		if len(list) < 3 {
 			t.Fatalf("%s: keywords %v", name, list)
@@ -213,6 +214,8 @@ func TestEveryKeywordParses(t *testing.T) {
 				line = "inet6 2001:db8::1 " + line
 			case "autoconf", "-autoconf":
 				line = "inet6 " + line
+			case "pass", "advbase", "advskew", "state", "peer", "mcast":
+				line = "vhid 1 " + line
 			}
 			if _, err := ifconfig.ParseWords(name, strings.Fields(line)); err != nil {
 				t.Errorf("%s %s: %v", name, line, err)
@@ -239,7 +242,7 @@ func TestValidateRefusesWhatParseRefuses(t *testing.T) {
 		{ifconfig.Change{Interface: "pfsync0", Up: new(false), Destroy: true}, "destroy: contradicts down on the same line"},
 		{ifconfig.Change{Interface: "pfsync0", Create: true, Destroy: true}, "destroy: contradicts create on the same line"},
 		{ifconfig.Change{Interface: "pfsync0", Linux: ifconfig.Linux{Promisc: new(true)}}, "pfsync0: only description and group can be set by the kernel"},
-		{ifconfig.Change{Interface: "sis0", Create: true}, "sis0: SIOCIFCREATE: only bridgeN, pairN, pfsync0, vetherN, vlanN can be created (use ip link add sis0 type ...)"},
+		{ifconfig.Change{Interface: "sis0", Create: true}, "sis0: SIOCIFCREATE: only bridgeN, carpN, pairN, pfsync0, vetherN, vlanN can be created (use ip link add sis0 type ...)"},
 		{ifconfig.Change{Interface: "sis0", Linux: ifconfig.Linux{Addresses: []ifconfig.AddressChange{{}}}}, `address: operation "": unknown`},
 		{ifconfig.Change{Interface: "sis0", Linux: ifconfig.Linux{Addresses: []ifconfig.AddressChange{{Op: ifconfig.AddressSet, Family: ifconfig.Inet}}}},
 			"inet: no address"},

@@ -45,6 +45,9 @@ func (f Flags) Names() []string {
 // String prints the flags word of the display: 8843<UP,BROADCAST,...>.
 func (f Flags) String() string { return fmt.Sprintf("%x<%s>", uint32(f), strings.Join(f.Names(), ",")) }
 
+// carpPriority is OpenBSD's default priority of routes over carp interfaces (RTP_CARP less RTP_STATIC and its kin).
+const carpPriority = 15
+
 // llPrio is OpenBSD's default priority of packets on a link (IFQ_DEFPRIO); Linux has no such setting.
 const llPrio = 3
 
@@ -71,7 +74,17 @@ func (i *Interface) print(b *strings.Builder, style Style) {
 	if i.Description != "" {
 		fmt.Fprintf(b, "\tdescription: %s\n", Shown(i.Description))
 	}
-	fmt.Fprintf(b, "\tindex %d priority 0 llprio %d\n", i.Index, llPrio)
+	priority := 0
+	if i.Carp != nil {
+		priority = carpPriority
+	}
+	fmt.Fprintf(b, "\tindex %d priority %d llprio %d\n", i.Index, priority, llPrio)
+	if i.Carp != nil {
+		i.Carp.print(b)
+	}
+	if style != StyleOpenBSD {
+		i.printVHIDs(b)
+	}
 	if i.PFSync != nil {
 		i.PFSync.print(b, style)
 		i.printPeers(b, style)
@@ -218,6 +231,7 @@ type (
 		Inet        []jsonAddress `json:"inet"`
 		Inet6       []jsonAddress `json:"inet6"`
 		PFSync      *jsonPFSync   `json:"pfsync,omitempty"`
+		Carp        []jsonCarp    `json:"carp,omitempty"`
 	}
 	jsonAddress struct {
 		Address   netip.Addr `json:"address"`
@@ -259,6 +273,12 @@ func PrintJSON(w io.Writer, interfaces []Interface) error {
 			if !p.Syncpeer.IsValid() {
 				j.PFSync.Syncpeer = multicastPeer
 			}
+		}
+		if i.Carp != nil {
+			j.Carp = append(j.Carp, i.Carp.json())
+		}
+		for _, v := range i.VHIDs {
+			j.Carp = append(j.Carp, v.json())
 		}
 		d.Interfaces = append(d.Interfaces, j)
 	}

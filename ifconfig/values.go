@@ -128,6 +128,10 @@ func (c Change) Validate() error {
 		return err
 	case c.Destroy && c.besideDestroy() != "":
 		return contradicts(c)
+	case kind == kindPFSync && c.Carp != nil:
+		return fmt.Errorf("%s: not a carp interface", c.Interface)
+	case kind == kindCarp && (c.MTU != nil || !c.Linux.Empty()):
+		return fmt.Errorf("%s: nothing can be set by the kernel", c.Interface)
 	case kind != kindPFSync && c.ofPFSync():
 		return fmt.Errorf("%s: not a pfsync interface", c.Interface)
 	case kind == kindPFSync && c.Linux.elsewhere():
@@ -140,6 +144,9 @@ func (c Change) Validate() error {
 		return fmt.Errorf("-group %s: contradicts group %s on the same line", *c.Group, *c.Group)
 	case c.NoInet6 && c.Autoconf != nil && *c.Autoconf:
 		return errors.New("-inet6: contradicts autoconf on the same line")
+	}
+	if err := c.Carp.validate(kind); err != nil {
+		return err
 	}
 	for _, a := range c.Addresses {
 		if c.NoInet6 && a.Family == Inet6 && a.Op != AddressDelete {
@@ -217,8 +224,9 @@ func (c Change) besideDestroy() string {
 		given bool
 	}{
 		{"create", c.Create}, {"up", c.Up != nil && *c.Up}, {"down", c.Up != nil}, {"mtu", c.MTU != nil},
-		{"syncdev", c.Syncdev != nil}, {"syncpeer", c.Syncpeer != nil}, {"maxupd", c.MaxUpd != nil}, {"defer", c.Defer != nil}, {"version", c.Version != nil}, {"pair", c.Pair != nil},
-		{"key", c.Key != nil}, {"bulk", c.Bulk}, {"push", c.Push},
+		{"syncdev", c.Syncdev != nil}, {"syncpeer", c.Syncpeer != nil}, {"maxupd", c.MaxUpd != nil}, {"defer", c.Defer != nil},
+		{"version", c.Version != nil}, {"pair", c.Pair != nil},
+		{"key", c.Key != nil}, {"bulk", c.Bulk}, {"push", c.Push}, {"words of carp", c.Carp != nil},
 		{"an address", len(c.Addresses) > 0}, {"description", c.Description != nil},
 		{"other words", !c.Linux.Empty()},
 	} {
@@ -249,6 +257,14 @@ func (c *Change) Merge(later Change) {
 	keep(&c.Key, later.Key)
 	c.Bulk = c.Bulk || later.Bulk
 	c.Push = c.Push || later.Push
+	if later.Carp != nil {
+		all := CarpChange{}
+		if c.Carp != nil {
+			all = *c.Carp
+		}
+		all.merge(*later.Carp)
+		c.Carp = &all
+	}
 	c.Linux.merge(later.Linux)
 	c.Warnings = append(c.Warnings, later.Warnings...)
 }

@@ -193,8 +193,8 @@ func TestParseRefusesLinuxWords(t *testing.T) {
 		{"sis0 group egress", "group egress: made of the interfaces that hold a default route (ip route add default ...)"},
 		{"sis0 group wan -group wan", "-group wan: contradicts group wan on the same line"},
 		{"sis0 name a/b", "name a/b: not the name of an interface"},
-		{"sis0 create", "sis0: SIOCIFCREATE: only bridgeN, pairN, pfsync0, vetherN, vlanN can be created (use ip link add sis0 type ...)"},
-		{"sis0 destroy", "sis0: SIOCIFDESTROY: only bridgeN, pairN, pfsync0, vetherN, vlanN can be destroyed (use ip link delete sis0)"},
+		{"sis0 create", "sis0: SIOCIFCREATE: only bridgeN, carpN, pairN, pfsync0, vetherN, vlanN can be created (use ip link add sis0 type ...)"},
+		{"sis0 destroy", "sis0: SIOCIFDESTROY: only bridgeN, carpN, pairN, pfsync0, vetherN, vlanN can be destroyed (use ip link delete sis0)"},
 		{"vlan7 destroy 10.0.0.1/24", "destroy: contradicts an address on the same line"},
 		{"vlan7 vnetid 4095", "vnetid 4095: too large (1 to 4094)"},
 		{"vlan7 parent vlan7", "parent vlan7: must be another interface"},
@@ -203,7 +203,6 @@ func TestParseRefusesLinuxWords(t *testing.T) {
 		{"sis0 patch sis1", "patch: sis0 is not a pair interface (ifconfig pair0 create patch pair1)"},
 		{"sis0 rdomain 1", "rdomain 1: not supported on Linux (use a VRF or a network namespace)"},
 		{"sis0 debug", "debug: not supported on Linux (use ethtool -s sis0 msglvl)"},
-		{"sis0 vhid 1 pass foo", "vhid: not supported yet (use keepalived for shared addresses)"},
 		{"pfsync0 version 7", "version 7: unsupported, choose one of openbsd 1301 1400 1500"},
 		{"pfsync0 alias", "alias: not possible on pfsync0"},
 		{"pfsync0 lladdr random", "lladdr: not possible on pfsync0"},
@@ -217,7 +216,7 @@ func TestParseRefusesLinuxWords(t *testing.T) {
 	}
 }
 
-// The words of spec/operator-interface.md 1.6, and carp's.
+// The words of spec/operator-interface.md 1.6.
 func TestEveryRefusedWordSaysWhatToDo(t *testing.T) {
 	for hint, words := range map[string]string{
 		"not supported on Linux (use ip link add type bond)":                                    "trunkport trunkproto laggport laggproto",
@@ -225,12 +224,12 @@ func TestEveryRefusedWordSaysWhatToDo(t *testing.T) {
 		"not supported on Linux (use wpa_supplicant or iw)":                                     "nwid join wpa wpakey wpaprotos wpaakms chan scan nwkey",
 		"not supported on Linux (use wg(8))":                                                    "wgkey wgport wgpeer wgendpoint wgaip wgpsk wgpka wgrtable",
 		"not supported on Linux (this is no flow exporter)":                                     "flowsrc flowdst pflowproto",
-		"not supported on Linux (one vhid has one master)":                                      "balancing carpnodes",
+		"not supported on Linux (one vhid has one master)":                                      "-balancing",
 		"not supported on Linux (use keepalived)":                                               "vrrpver vrrpprio vrrpinterval",
 		"not supported on Linux (run the net-tools ifconfig (/sbin/ifconfig))":                  "hw txqueuelen pointopoint mem_start irq",
 		"sis0 is not a vlan interface (ifconfig vlan7 create vnetid 7 parent INTERFACE)":        "vlan -vlan vnetid -vnetid parent -parent vlandev -vlandev",
 		"sis0 is not a bridge interface (ifconfig bridge0 create add INTERFACE)":                "add del addm deletem stp span -stp -span",
-		"not supported yet (use keepalived for shared addresses)":                               "vhid pass advbase advskew carpdev carppeer peer peer6 mcast mcast6 state carpdemote",
+		"not supported on Linux (adverts of IPv6 go to the group ff02::12)":                     "peer6 mcast6",
 		"sis0 is not a pfsync interface":                                                        "syncdev syncif syncpeer maxupd defer -defer version bulk push key",
 		"not supported on Linux (use sysctl net.ipv6.conf.sis0.use_tempaddr and addr_gen_mode)": "temporary soii",
 	} {

@@ -66,6 +66,8 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		return err
 	case cmd.LLAddr != "":
 		return printOwner(cmd.LLAddr, stdout)
+	case cmd.Group != "":
+		return group(ctx, cmd, stdout)
 	case cmd.Change != nil:
 		for _, w := range cmd.Change.Warnings {
 			fmt.Fprintf(stderr, "ifconfig: warning: %s\n", w)
@@ -90,7 +92,7 @@ func display(ctx context.Context, d ifconfig.Display, stdout, stderr io.Writer) 
 			}
 		}
 	}
-	all, daemonErr, err := interfaces(ctx, d.Name)
+	all, daemonErr, err := interfaces(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -99,7 +101,7 @@ func display(ctx context.Context, d ifconfig.Display, stdout, stderr io.Writer) 
 	switch {
 	case err != nil && silent:
 		return daemonErr
-	case err != nil && d.Name == pfsync0 && daemonErr != nil:
+	case err != nil && (d.Name == pfsync0 || ifconfig.IsCarp(d.Name)) && daemonErr != nil:
 		fmt.Fprintf(stderr, "%v (%v)\n", err, daemonErr)
 		return errSilent
 	case err != nil:
@@ -111,15 +113,15 @@ func display(ctx context.Context, d ifconfig.Display, stdout, stderr io.Writer) 
 		err = ifconfig.Print(stdout, picked, d.Style)
 	}
 	if err == nil && silent {
-		return daemonErr // what is shown lacks pfsync0
+		return daemonErr // what is shown lacks pfsync0 and carp
 	}
 	return err
 }
 
 // interfaces lists the kernel's interfaces with the daemon's in the place of those of the
 // same name. daemonErr tells why the daemon's are missing. The daemon is not asked when the
-// kernel has what is wanted.
-func interfaces(ctx context.Context, want string) (all []ifconfig.Interface, daemonErr, err error) {
+// kernel has what is wanted and carries no carp.
+func interfaces(ctx context.Context, d ifconfig.Display) (all []ifconfig.Interface, daemonErr, err error) {
 	l, err := links.Open()
 	if err != nil {
 		return nil, nil, err
@@ -132,7 +134,9 @@ func interfaces(ctx context.Context, want string) (all []ifconfig.Interface, dae
 	named := func(name string) func(ifconfig.Interface) bool {
 		return func(i ifconfig.Interface) bool { return i.Name == name || slices.Contains(i.AltNames, name) }
 	}
-	if want != pfsync0 && slices.ContainsFunc(all, named(want)) {
+	kernels := d.Name != pfsync0 && !ifconfig.IsCarp(d.Name) && slices.ContainsFunc(all, named(d.Name))
+	carries := slices.ContainsFunc(all, func(i ifconfig.Interface) bool { return ifconfig.IsCarp(i.Name) })
+	if kernels && !carries && d.Style != ifconfig.StyleFreeBSD {
 		return all, nil, nil
 	}
 	owned, daemonErr := control.NewClient().Interfaces(ctx)
@@ -140,7 +144,17 @@ func interfaces(ctx context.Context, want string) (all []ifconfig.Interface, dae
 		daemonErr = fmt.Errorf("%s: %w", pfsync0, daemonErr)
 		all = slices.DeleteFunc(all, named(pfsync0)) // the kernel's view of it would mislead
 	}
+	if kernels {
+		daemonErr = nil // what is wanted is shown
+	}
+	all = ifconfig.AddCarp(all, owned)
+	if d.Style == ifconfig.StyleFreeBSD && !ifconfig.IsCarp(d.Name) && !d.JSON {
+		all = ifconfig.WithoutCarp(all)
+	}
 	for _, o := range owned {
+		if o.Carp != nil {
+			continue
+		}
 		if at := slices.IndexFunc(all, named(o.Name)); at >= 0 {
 			o.Description = all[at].Description // these two are the kernel's
 			o.Groups = append(o.Groups, all[at].Groups...)
@@ -150,6 +164,26 @@ func interfaces(ctx context.Context, want string) (all []ifconfig.Interface, dae
 		}
 	}
 	return all, daemonErr, nil
+}
+
+// group changes the demotion of a group, or shows it.
+func group(ctx context.Context, cmd ifconfig.Command, stdout io.Writer) error {
+	daemon := control.NewClient()
+	if cmd.Demote != nil {
+		daemon.Patience = time.Second
+		return daemon.Demote(ctx, ifconfig.Demote{Group: cmd.Group, Count: *cmd.Demote})
+	}
+	list, err := daemon.Demotion(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		if d.Group == cmd.Group {
+			_, err := fmt.Fprintf(stdout, "%s: carp demote count %d\n", d.Group, d.Count)
+			return err
+		}
+	}
+	return fmt.Errorf("%s: no carp interface is in this group", ifconfig.Shown(cmd.Group))
 }
 
 // printOwner prints the one interface that has a link-layer address.
@@ -182,6 +216,8 @@ func printOwner(lladdr string, stdout io.Writer) error {
 func help(w io.Writer) error {
 	fmt.Fprintf(w, "%v\n\nWords for pfsync0:\n", ifconfig.ErrUsage)
 	printKeywords(w, pfsync0)
+	fmt.Fprint(w, "\nWords for carp0:\n")
+	printKeywords(w, "carp0")
 	fmt.Fprint(w, "\nWords for other interfaces:\n")
 	printKeywords(w, "eth0")
 	for _, name := range []string{"bridge0", "pair0", "vlan0"} {

@@ -41,7 +41,7 @@ func TestTheManualHasEveryWord(t *testing.T) {
 		t.Fatal(err)
 	}
 	named := strings.Fields(string(page))
-	for _, name := range []string{"pfsync0", "eth0", "bridge0", "pair0", "vether0", "vlan0"} {
+	for _, name := range []string{"pfsync0", "carp0", "eth0", "bridge0", "pair0", "vether0", "vlan0"} {
 		for _, k := range ifconfig.Keywords(name) {
 			if !slices.Contains(named, k.Word) {
 				t.Errorf("the manual lacks %s", k.Word)

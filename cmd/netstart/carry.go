@@ -19,7 +19,7 @@ import (
 	"github.com/pfsync-linux/pfsync/sync/control"
 )
 
-// pfsync0 is the daemon's interface: its lines are one change.
+// pfsync0 is the daemon's interface, as those of carp are: its lines are one change.
 const pfsync0 = "pfsync0"
 
 // carry carries steps out, in order, or prints them. All are read before one is carried out: if one is
@@ -64,12 +64,12 @@ func (n *netstart) carry(ctx context.Context, steps []plan.Step) {
 				return // nor will it hear the others
 			}
 		case plan.Ifconfig:
-			if s.Interface == pfsync0 {
+			if s.Interface == pfsync0 || ifconfig.IsCarp(s.Interface) {
 				end := i + 1
 				for end < len(steps) && steps[end].Do == plan.Ifconfig {
 					end++
 				}
-				n.pfsync(ctx, steps[i:end], changes[i:end])
+				n.owned(ctx, steps[i:end], changes[i:end])
 				i = end - 1
 				continue
 			}
@@ -107,10 +107,10 @@ func (n *netstart) unheard(err error) bool {
 	return errors.Is(err, control.ErrNotRunning) || errors.Is(err, control.ErrNoAnswer)
 }
 
-// pfsync has the daemon apply the lines as one change. A refusal is reported with the line of
+// owned has the daemon apply the lines as one change. A refusal is reported with the line of
 // the word that is to blame.
-func (n *netstart) pfsync(ctx context.Context, steps []plan.Step, changes []ifconfig.Change) {
-	all := ifconfig.Change{Interface: pfsync0}
+func (n *netstart) owned(ctx context.Context, steps []plan.Step, changes []ifconfig.Change) {
+	all := ifconfig.Change{Interface: steps[0].Interface}
 	for i, c := range changes {
 		c, err := keyfile.Load(c)
 		if err != nil {
@@ -140,7 +140,7 @@ func (n *netstart) pfsync(ctx context.Context, steps []plan.Step, changes []ifco
 	n.fail(fmt.Errorf("%v: %w", place, err))
 }
 
-// change has the kernel carry out one line. What exists is not created again.
+// change has one line carried out: by the kernel, what is of a vhid by the daemon. What exists is not created again.
 func (n *netstart) change(ctx context.Context, s plan.Step, c ifconfig.Change) error {
 	if c.Create && exists(s.Interface) {
 		if len(s.Words) == 1 {

@@ -199,6 +199,15 @@ func fileExists(path string) bool {
 	return err == nil
 }
 
+// dialect lets FreeBSD's rules of demotion hold where carp is configured by an rc.conf, as long as no
+// sysctl.conf, which comes after it, says otherwise.
+func (n *netstart) dialect(ctx context.Context, steps []plan.Step) {
+	at := slices.IndexFunc(steps, func(s plan.Step) bool { return s.Has("vhid") })
+	if at >= 0 {
+		n.carry(ctx, []plan.Step{{Place: steps[at].Place, Do: plan.Sysctl, Setting: sysctl.Setting{Name: "net.inet.carp.dialect", Value: 1}}})
+	}
+}
+
 // maxRC bounds an rc.conf in bytes.
 const maxRC = 1 << 20
 
@@ -243,6 +252,7 @@ func (n *netstart) freebsd(ctx context.Context, names []string) {
 		}
 	}
 	if len(names) == 0 {
+		n.dialect(ctx, steps)
 		n.sysctls(ctx)
 	}
 	twice := map[string]bool{}

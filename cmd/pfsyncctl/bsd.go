@@ -38,6 +38,25 @@ var (
 	}
 )
 
+// bsdCarp are the lines of netstat -s -p carp.
+var bsdCarp = []bsdRow{
+	{"carp_ipackets", "\t%d packet%s received (IPv4)"},
+	{"carp_ipackets6", "\t%d packet%s received (IPv6)"},
+	{"carp_badif", "\t\t%d packet%s discarded for bad interface"},
+	{"carp_badttl", "\t\t%d packet%s discarded for wrong TTL"},
+	{"carp_hdrops", "\t\t%d packet%s shorter than header"},
+	{"carp_badsum", "\t\t%d discarded for bad checksum%s"},
+	{"carp_badver", "\t\t%d discarded packet%s with a bad version"},
+	{"carp_badlen", "\t\t%d discarded because packet%s too short"},
+	{"carp_badauth", "\t\t%d discarded for bad authentication"},
+	{"carp_badvhid", "\t\t%d discarded for bad vhid"},
+	{"carp_badaddrs", "\t\t%d discarded because of a bad address list"},
+	{"carp_opackets", "\t%d packet%s sent (IPv4)"},
+	{"carp_opackets6", "\t%d packet%s sent (IPv6)"},
+	{"carp_onomem", "\t\t%d send failed due to mbuf memory error"},
+	{"carp_preempt", "\t%d transition%s to master"},
+}
+
 // bsdActions are FreeBSD's names of what OpenBSD's tcpdump, and so the counters, call otherwise.
 var bsdActions = []struct{ counter, name string }{
 	{"CLR ST", "clear all request"},
@@ -86,6 +105,12 @@ func printBSD(w io.Writer, all []pfstate.Counter, zero bool) error {
 			if n := value[side.prefix+a.counter]; n > 0 || zero {
 				line("\t    %d "+a.name+"%s "+side.verb, n)
 			}
+		}
+	}
+	if _, carp := value["carp_ipackets"]; carp {
+		b.WriteString("carp:\n")
+		for _, r := range bsdCarp {
+			line(r.text, value[r.counter])
 		}
 	}
 	_, err := io.WriteString(w, b.String())

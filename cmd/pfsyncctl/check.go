@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -44,8 +43,6 @@ func printCheck(w io.Writer, s *check.Snapshot, verbose, asJSON bool) error {
 	}
 	return nil
 }
-
-var errNoCarp = errors.New("demotion: there is no carp on this firewall yet, so nothing demotes it; what moves its shared addresses decides (keepalived)")
 
 // bulk asks the peers, or tells them without being asked.
 func bulk(c *cli.Context, d daemon, alone cli.BeforeFunc) error {

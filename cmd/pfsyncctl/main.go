@@ -38,10 +38,12 @@ type daemon interface {
 	Rules(ctx context.Context) (control.Rules, error)
 	Status(ctx context.Context) (control.Status, error)
 	Sysctls(ctx context.Context) ([]sysctl.Setting, error)
+	Demotion(ctx context.Context) ([]ifconfig.Demotion, error)
+	Transitions(ctx context.Context, after uint64) (control.Transitions, error)
 	SetSysctl(ctx context.Context, s sysctl.Setting) (old int64, err error)
 }
 
-const usage = "usage: pfsyncctl bulk [ask|push] | check [-v] [--json] | demotion | diff [--json] | peers [--json] | print-rules [--carpdev IF]... [nft|iptables|firewalld] | save [-C DIR] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]..."
+const usage = "usage: pfsyncctl bulk [ask|push] | check [-v] [--json] | demotion [--json] | diff [--json] | monitor [--json] | peers [--json] | print-rules [--carpdev IF]... [nft|iptables|firewalld] | save [-C DIR] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]..."
 
 // errNotOK ends the program with status 1 after what is wrong was printed.
 var errNotOK = errors.New("not in order")
@@ -81,13 +83,26 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 			{
 				Name: "demotion", Usage: "why this firewall is less fit to be master",
 				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
-				Action: func(*cli.Context) error { return errNoCarp },
+				Flags: []cli.Flag{asJSON},
+				Action: func(c *cli.Context) error {
+					list, err := d.Demotion(c.Context)
+					if err != nil {
+						return err
+					}
+					return printDemotion(stdout, list, c.Bool("json"))
+				},
 			},
 			{
 				Name: "diff", Usage: "what differs between the peers' states and the copies here; status 0: nothing",
 				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
 				Flags:  []cli.Flag{asJSON},
 				Action: func(c *cli.Context) error { return diff(c, d, stdout) },
+			},
+			{
+				Name: "monitor", Usage: "each change of state of a carp interface, as it happens",
+				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
+				Flags:  []cli.Flag{asJSON},
+				Action: func(c *cli.Context) error { return monitor(c.Context, d, stdout, stderr, c.Bool("json")) },
 			},
 			{
 				Name: "peers", Usage: "the other firewalls; status 0 if all are up and in sync",
@@ -114,7 +129,7 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 				Action: func(c *cli.Context) error { return printRules(c, d, stdout) },
 			},
 			{
-				Name: "save", Usage: "keep the configuration of pfsync0 in /etc/hostname.pfsync0 (root)",
+				Name: "save", Usage: "keep the configuration of pfsync0 and carp in /etc/hostname.IF (root)",
 				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
 				Flags:  []cli.Flag{&cli.StringFlag{Name: "C", Value: "/etc", Usage: "write into `DIR` instead"}},
 				Action: func(c *cli.Context) error { return save(c, d, stdout, stderr) },
@@ -125,7 +140,7 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 				Flags: []cli.Flag{
 					asJSON,
 					&cli.BoolFlag{Name: "a", Usage: "also those that are zero"},
-					&cli.BoolFlag{Name: "bsd", Usage: "print as netstat -s -p pfsync does"},
+					&cli.BoolFlag{Name: "bsd", Usage: "print as netstat -s -p pfsync and -p carp do"},
 				},
 				Action: func(c *cli.Context) error {
 					if c.Bool("bsd") && c.Bool("json") {
@@ -157,7 +172,7 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return fmt.Errorf("%s: unknown command, choose bulk, check, demotion, diff, peers, print-rules, save, stats, status or sysctl", ifconfig.Shown(c.Args().First()))
+				return fmt.Errorf("%s: unknown command, choose bulk, check, demotion, diff, monitor, peers, print-rules, save, stats, status or sysctl", ifconfig.Shown(c.Args().First()))
 			}
 			return cli.ShowAppHelp(c)
 		},

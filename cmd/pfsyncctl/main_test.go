@@ -40,6 +40,12 @@ type fake struct {
 
 func (f fake) Bulk(context.Context) error { return f.err }
 
+func (f fake) Demotion(context.Context) ([]ifconfig.Demotion, error) { return nil, f.err }
+
+func (f fake) Transitions(context.Context, uint64) (control.Transitions, error) {
+	return control.Transitions{}, f.err
+}
+
 func (f fake) Push(context.Context) error { return f.err }
 
 func (f fake) Interfaces(context.Context) ([]ifconfig.Interface, error) { return f.interfaces, f.err }

@@ -25,7 +25,8 @@ const (
 	usualMTU    = 1500
 )
 
-// save writes the running configuration of pfsync0 as a hostname.if file, in place of the one that is there.
+// save writes the running configuration of pfsync0 and of each carp interface as a hostname.if file, in place of
+// the one that is there.
 func save(c *cli.Context, d daemon, stdout, stderr io.Writer) error {
 	list, err := d.Interfaces(c.Context)
 	if err != nil {
@@ -36,6 +37,9 @@ func save(c *cli.Context, d daemon, stdout, stderr io.Writer) error {
 		if list[i].PFSync != nil {
 			running = &list[i]
 		}
+	}
+	if err := saveCarp(c, list, stdout, stderr); err != nil {
+		return err
 	}
 	if running == nil {
 		return errors.New("save: pfsync0 does not exist; make it: ifconfig pfsync0 create")

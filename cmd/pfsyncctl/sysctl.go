@@ -78,6 +78,12 @@ func (c *variables) set(ctx context.Context, s sysctl.Setting) error {
 	if err != nil {
 		return err
 	}
+	if s.Name == "net.inet.carp.demotion" { // what is written is added
+		c.kept = nil
+		if s.Value, err = c.value(ctx, sysctl.Variable{Name: s.Name}); err != nil {
+			return err
+		}
+	}
 	if c.bare {
 		return c.print("%d\n", s.Value)
 	}

@@ -75,6 +75,13 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	if err := o.openTable(&cfg); err != nil {
 		return err
 	}
+	if o.table == "conntrack" { // who only watches holds no addresses
+		stop, err := openCarp(&cfg, log)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	log.Info("starting", "version", o.version)
 	confined(o.stateDir, log)
 	n := node.New(cfg)

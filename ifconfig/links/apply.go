@@ -9,17 +9,20 @@ import (
 	"github.com/pfsync-linux/pfsync/ifconfig/keyfile"
 )
 
-// Daemon changes pfsync0: pfsyncd, reached by a control.Client.
+// Daemon changes pfsync0 and carp: pfsyncd, reached by a control.Client.
 type Daemon interface {
 	Change(context.Context, ifconfig.Change) error
 }
 
-// Apply carries out c: by the daemon for pfsync0, by the kernel for other interfaces of
+// Apply carries out c: by the daemon for pfsync0 and all that is carp's, by the kernel for other interfaces of
 // the caller's network namespace, and for pfsync0's description and group. The file of a
 // key is read here: the daemon could not. The error is what programs print behind their
 // name. Who calls Apply prints c.Warnings.
 func Apply(ctx context.Context, d Daemon, c ifconfig.Change) error {
-	if c.Interface != pfsync0 {
+	switch {
+	case c.Carp != nil || ifconfig.IsCarp(c.Interface):
+		return carp(ctx, d, c)
+	case c.Interface != pfsync0:
 		return kernel(c)
 	}
 	c, err := keyfile.Load(c)
@@ -40,6 +43,23 @@ func Apply(ctx context.Context, d Daemon, c ifconfig.Change) error {
 		return fmt.Errorf("%w; what else is on the line is done", err)
 	}
 	return nil
+}
+
+// carp has the daemon apply the carp part of c. In FreeBSD's form the rest is about the interface that
+// carries the vhid, and comes first: it may have to be up.
+func carp(ctx context.Context, d Daemon, c ifconfig.Change) error {
+	if err := c.Validate(); err != nil {
+		return err
+	}
+	if ifconfig.IsCarp(c.Interface) {
+		return d.Change(ctx, c.ForDaemon())
+	}
+	if c.Up != nil || c.MTU != nil || !c.Linux.Empty() {
+		if err := kernel(ifconfig.Change{Interface: c.Interface, Up: c.Up, MTU: c.MTU, Linux: c.Linux}); err != nil {
+			return err
+		}
+	}
+	return d.Change(ctx, ifconfig.Change{Interface: c.Interface, Carp: c.Carp})
 }
 
 // pfsync0 is the interface that pfsyncd owns.

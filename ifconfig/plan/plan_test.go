@@ -50,7 +50,7 @@ func TestChangeReadsWhatIfconfigWould(t *testing.T) {
 		{"pfsync0", "key pfsync.key", "key pfsync.key: write the whole path, from / on"},
 		{"pfsync0", "", "changes nothing"},
 		{"pfsync0", "inet 10.0.0.1", "pfsync0: SIOCAIFADDR: Operation not supported (pfsync0 takes no address; give it to the syncdev)"},
-		{"carp0", "vhid 1 pass foo", "carp0: carp interfaces are not supported yet (use keepalived for shared addresses)"},
+		{"carp0", "vhid 0 pass foo", "vhid 0: too small (1 to 255)"},
 	} {
 		if _, err := words(test.iface, test.words).Change(); err == nil || err.Error() != test.want {
 			t.Errorf("%s %s: %v, want %s", test.iface, test.words, err, test.want)

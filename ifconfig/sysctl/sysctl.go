@@ -35,8 +35,9 @@ var variables = [...]Variable{
 	{Name: "net.inet.carp.allow", Max: 1, Default: 1, Meaning: "take part in carp: 0 puts every vhid into state INIT"},
 	{Name: "net.inet.carp.preempt", Max: 1, Meaning: "take over from a master that advertises less often, and all vhids together when one link fails"},
 	{Name: "net.inet.carp.log", Max: 7, Default: 2, Meaning: "what is logged: 0 nothing, 2 changes of state, higher also bad packets"},
-	{Name: "net.inet.carp.demotion", Min: math.MinInt32, Max: math.MaxInt32, ReadOnly: "change it with ifconfig -g carp [-]carpdemote N",
-		Meaning: "by how much this firewall is less fit to be master: the demotion of the group carp"},
+	{Name: "net.inet.carp.demotion", Min: -maxDemotion, Max: maxDemotion,
+		Meaning: "by how much this firewall is less fit to be master: the demotion of the group carp; what is written is added"},
+	{Name: "net.inet.carp.dialect", Max: 1, Meaning: "whose rules of demotion hold: 0 OpenBSD's, told in the adverts; 1 FreeBSD's, added to advskew"},
 	{Name: "net.inet.carp.senderr_demotion_factor", Max: 255, Default: 240, Meaning: "added to the demotion when advertisements cannot be sent"},
 	{Name: "net.inet.carp.ifdown_demotion_factor", Max: 255, Default: 240, Meaning: "added to the demotion when an interface with a vhid is down"},
 	{Name: "net.inet.carp.dscp", Max: 63, Default: 56, Meaning: "differentiated services code point of advertisements"},
@@ -49,6 +50,9 @@ var variables = [...]Variable{
 	{Name: "net.inet.ip.forwarding", Max: 1, Linux: "net.ipv4.ip_forward", Meaning: "forward IPv4 packets"},
 	{Name: "net.inet6.ip6.forwarding", Max: 1, Linux: "net.ipv6.conf.all.forwarding", Meaning: "forward IPv6 packets"},
 }
+
+// maxDemotion bounds what is added at once to the demotion.
+const maxDemotion = 1 << 16
 
 // own are the beginnings of names that cannot be Linux's: what is unknown there is misspelt.
 var own = [...]string{"net.inet.carp.", "net.inet.pfsync.", "net.pfsync."}

@@ -44,7 +44,7 @@ func TestParse(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	const carp = "; net.inet.carp has: allow, preempt, log, demotion, senderr_demotion_factor, ifdown_demotion_factor, dscp"
+	const carp = "; net.inet.carp has: allow, preempt, log, demotion, dialect, senderr_demotion_factor, ifdown_demotion_factor, dscp"
 	for text, want := range map[string]string{
 		"net.inet.carp.preempt=2":                    "net.inet.carp.preempt: 2 is too large (0 to 1)",
 		"net.inet.carp.preempt=-1":                   "net.inet.carp.preempt: -1 is too small (0 to 1)",
@@ -55,7 +55,7 @@ func TestParseRefuses(t *testing.T) {
 		"net.inet.carp.preempt=99999999999999999999": "net.inet.carp.preempt: 99999999999999999999 is too large (0 to 1)",
 		"net.inet.carp.preempt=":                     "net.inet.carp.preempt: no value; write net.inet.carp.preempt=1",
 		"net.inet.carp.preempt":                      "net.inet.carp.preempt: no value; write net.inet.carp.preempt=1",
-		"net.inet.carp.demotion=5":                   "net.inet.carp.demotion: read only; change it with ifconfig -g carp [-]carpdemote N",
+		"net.inet.carp.demotion=65537":               "net.inet.carp.demotion: 65537 is too large (-65536 to 65536)",
 		"net.pfsync.pfsync_buckets=5":                "net.pfsync.pfsync_buckets: read only; pfsyncd chooses it",
 		"net.pfsync.stats=0":                         "net.pfsync.stats: read only; it counts",
 		"net.pfsync.defer_delay=0":                   "net.pfsync.defer_delay: 0 is too small (1 to 1000)",
@@ -80,7 +80,7 @@ func TestValidate(t *testing.T) {
 		{Name: "net.inet.carp.preempt", Value: 1}:  "",
 		{Name: "net.inet.carp.preempt", Value: 2}:  "net.inet.carp.preempt: 2 is too large (0 to 1)",
 		{Name: "net.inet.carp.preempt", Value: -1}: "net.inet.carp.preempt: -1 is too small (0 to 1)",
-		{Name: "net.inet.carp.demotion"}:           "net.inet.carp.demotion: read only; change it with ifconfig -g carp [-]carpdemote N",
+		{Name: "net.pfsync.pfsync_buckets"}:        "net.pfsync.pfsync_buckets: read only; pfsyncd chooses it",
 		{Name: "x"}:                                "unknown oid 'x'",
 	} {
 		if err := s.Validate(); (err == nil) != (want == "") || err != nil && err.Error() != want {
@@ -157,7 +157,7 @@ func TestParseFileNamesFileAndLineAndGoesOn(t *testing.T) {
 net.inet.carp.*=1
 net.pfsync.carp_demotoin_factor=0
 net.inet.carp.log 3
-net.inet.carp.demotion=-240
+net.pfsync.pfsync_buckets=2
 
 net.pfsync.nothing
 net.inet.carp.preempt=1
@@ -167,7 +167,7 @@ net.inet.carp.preempt=1
 /etc/sysctl.conf:3: 'net.inet.carp.*': patterns are Linux's alone; write each name out
 /etc/sysctl.conf:4: unknown oid 'net.pfsync.carp_demotoin_factor'; net.pfsync has: carp_demotion_factor, pfsync_buckets, defer_delay, stats
 /etc/sysctl.conf:5: net.inet.carp.log: '=' is missing
-/etc/sysctl.conf:6: net.inet.carp.demotion: read only; change it with ifconfig -g carp [-]carpdemote N
+/etc/sysctl.conf:6: net.pfsync.pfsync_buckets: read only; pfsyncd chooses it
 /etc/sysctl.conf:8: unknown oid 'net.pfsync.nothing'; net.pfsync has: carp_demotion_factor, pfsync_buckets, defer_delay, stats`
 	if err == nil {
 		t.Fatal("accepted")

@@ -16,7 +16,7 @@ type Node interface {
 	// Change applies c as a whole or not at all. Its error is what ifconfig prints behind
 	// "ifconfig: ".
 	Change(c ifconfig.Change) error
-	// Interfaces returns the interfaces that the daemon owns: pfsync0, when it exists.
+	// Interfaces returns the interfaces that the daemon owns: pfsync0, when it exists, and those of carp.
 	Interfaces() ([]ifconfig.Interface, error)
 	// Counters returns every counter, in the order of netstat -s.
 	Counters() ([]pfstate.Counter, error)
@@ -31,6 +31,14 @@ type Node interface {
 	Sysctls() ([]sysctl.Setting, error)
 	// SetSysctl sets one of them and returns what it was.
 	SetSysctl(s sysctl.Setting) (old int64, err error)
+
+	// Demotion returns the groups of carp interfaces with what demotes them.
+	Demotion() ([]ifconfig.Demotion, error)
+	// Demote adds to what the operator has set for a group.
+	Demote(d ifconfig.Demote) error
+	// Transitions returns the changes of state behind the one of that number, when there are some or
+	// ctx ends; that is no error.
+	Transitions(ctx context.Context, after uint64) (Transitions, error)
 
 	// States yields all states of the table, those that are not shared included (FlagNoSync), in
 	// parts of any size. It holds little more than one of them, and does nothing while yield takes

@@ -4,18 +4,20 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
 )
 
-// request is a Change as /v1/change takes it: with the key, which an ifconfig.Change
-// does not give away. This is the only place where a key is written down; only root's
+// request is a Change as /v1/change takes it: with key and password, which an ifconfig.Change
+// does not give away. This is the only place where they are written down; only root's
 // requests get as far as being read, and only root listens (checkServer).
 type request struct {
 	ifconfig.Change
-	Key *string `json:"key,omitempty"` // 64 hexadecimal digits; "": -key
+	Key  *string `json:"key,omitempty"`  // 64 hexadecimal digits; "": -key
+	Pass *string `json:"pass,omitempty"` // of carp
 }
 
 func encodeChange(c ifconfig.Change) ([]byte, error) {
@@ -25,6 +27,9 @@ func encodeChange(c ifconfig.Change) ([]byte, error) {
 			return nil, fmt.Errorf("key %v: was not read", k)
 		}
 		r.Key = new(hex.EncodeToString(k.Secret()))
+	}
+	if c.Carp != nil && c.Carp.Pass != nil {
+		r.Pass = new(c.Carp.Pass.Secret())
 	}
 	return json.Marshal(r)
 }
@@ -60,10 +65,16 @@ func decodeChange(body []byte) (ifconfig.Change, error) {
 			c.Key = &k
 		}
 	}
+	if r.Pass != nil {
+		if c.Carp == nil {
+			return c, errors.New("pass: belongs to the carp part of a change")
+		}
+		c.Carp.Pass = new(ifconfig.NewPass(*r.Pass))
+	}
 	if err := c.Validate(); err != nil {
 		return c, err
 	}
-	if c.Interface != "pfsync0" {
+	if c.Interface != "pfsync0" && !ifconfig.IsCarp(c.Interface) && c.Carp == nil {
 		return c, fmt.Errorf("%s: not an interface of pfsyncd", c.Interface)
 	}
 	return c, nil

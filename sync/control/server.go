@@ -60,24 +60,27 @@ type route struct {
 func NewServer(node Node, log *slog.Logger) *Server {
 	s := &Server{node: node, log: log}
 	s.routes = map[string]route{
-		"/v1/interfaces": get(func() (any, error) { return node.Interfaces() }),
-		"/v1/change":     post(s.change),
-		"/v1/bulk":       post(s.bulk),
-		"/v1/push":       post(s.push),
-		"/v1/counters":   get(func() (any, error) { return s.counters() }),
-		"/v1/peers":      get(func() (any, error) { return node.Peers() }),
-		"/v1/status":     get(func() (any, error) { return node.Status() }),
-		"/v1/sysctl":     get(func() (any, error) { return node.Sysctls() }),
-		"/v1/states":     {method: http.MethodGet, stream: s.states},
-		killPath:         post(s.kill),
-		flushPath:        post(s.flush),
-		"/v1/rules":      get(func() (any, error) { return node.Rules() }),
-		"/v1/ruleset":    post(s.ruleset),
-		"/v1/enable":     post(s.enable),
-		"/v1/info":       get(func() (any, error) { return node.Info() }),
+		"/v1/interfaces":  get(func() (any, error) { return node.Interfaces() }),
+		"/v1/change":      post(s.change),
+		"/v1/bulk":        post(s.bulk),
+		"/v1/push":        post(s.push),
+		"/v1/counters":    get(func() (any, error) { return s.counters() }),
+		"/v1/peers":       get(func() (any, error) { return node.Peers() }),
+		"/v1/status":      get(func() (any, error) { return node.Status() }),
+		"/v1/sysctl":      get(func() (any, error) { return node.Sysctls() }),
+		"/v1/states":      {method: http.MethodGet, stream: s.states},
+		killPath:          post(s.kill),
+		flushPath:         post(s.flush),
+		"/v1/rules":       get(func() (any, error) { return node.Rules() }),
+		"/v1/ruleset":     post(s.ruleset),
+		"/v1/enable":      post(s.enable),
+		"/v1/info":        get(func() (any, error) { return node.Info() }),
+		"/v1/demotion":    get(func() (any, error) { return node.Demotion() }),
+		"/v1/transitions": {method: http.MethodGet, answer: s.transitions},
 	}
 	s.posts = map[string]route{
-		"/v1/sysctl": post(s.setSysctl),
+		"/v1/sysctl":   post(s.setSysctl),
+		"/v1/demotion": post(s.demote),
 	}
 	return s
 }
@@ -192,6 +195,8 @@ func denial(path string) string {
 	switch path {
 	case "/v1/kill", "/v1/flush", "/v1/ruleset", "/v1/enable":
 		return "Operation not permitted (needs root)"
+	case "/v1/demotion":
+		return "carpdemote: Operation not permitted (needs root)"
 	case "/v1/sysctl":
 		return "sysctl: Operation not permitted (needs root)"
 	}
@@ -283,7 +288,7 @@ func (s *Server) change(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer clear(b) // there may be a key in it
+	defer clear(b) // there may be a key or a password in it
 	c, err := decodeChange(b)
 	if err != nil {
 		return nil, httpError{http.StatusBadRequest, err.Error()}

@@ -34,7 +34,7 @@ func TestSysctlsAreSetAndRead(t *testing.T) {
 	for s, want := range map[sysctl.Setting]string{
 		{Name: "net.inet.carp.preempt", Value: 2}: "net.inet.carp.preempt: 2 is too large (0 to 1)",
 		{Name: "kernel.panic"}:                    "unknown oid 'kernel.panic'",
-		{Name: "net.inet.carp.demotion"}:          "net.inet.carp.demotion: read only; change it with ifconfig -g carp [-]carpdemote N",
+		{Name: "net.pfsync.pfsync_buckets"}:       "net.pfsync.pfsync_buckets: read only; pfsyncd chooses it",
 	} {
 		if _, err := h.client.SetSysctl(t.Context(), s); err == nil || err.Error() != want {
 			t.Errorf("%v: error %v, want %s", s, err, want)

@@ -19,6 +19,7 @@ type Source interface {
 	Histograms() ([]pfstate.Histogram, error)
 	Interfaces() ([]ifconfig.Interface, error)
 	Status() (control.Status, error)
+	Demotion() ([]ifconfig.Demotion, error)
 }
 
 // collector asks its source at each scrape, and keeps nothing.
@@ -32,12 +33,17 @@ type collector struct {
 	entries, limit, readBuffer *prometheus.Desc
 	peer                       peerDescs
 	received, sent, events     *prometheus.Desc
+	carp                       carpDescs
 	counters                   map[string]counterDesc // by the counter's name
 	histograms                 map[string]counterDesc // by the histogram's
 }
 
 type peerDescs struct {
 	info, state, inSync, heard, states, problems *prometheus.Desc
+}
+
+type carpDescs struct {
+	state, transitions, demotion, share *prometheus.Desc
 }
 
 type counterDesc struct {
@@ -78,6 +84,12 @@ func NewCollector(source Source, version string) prometheus.Collector {
 			states:   desc("pfsync_peer_states", "States that a peer answers for, as far as known here.", "peer"),
 			problems: desc("pfsync_peer_problems", "How many things are wrong with a peer; pfsyncctl peers names them.", "peer"),
 		},
+		carp: carpDescs{
+			state:       desc("pfsync_carp_state", "The state of a carp interface: 1 for the one it is in.", "interface", "vhid", "carpdev", "state"),
+			transitions: desc("pfsync_carp_transitions_total", "Changes of state of a carp interface since it was made.", "interface", "vhid"),
+			demotion:    desc("pfsync_carp_demotion", "By how much the carp interfaces of a group are less fit to be master.", "group"),
+			share:       desc("pfsync_carp_demotion_share", "The part that one reason has in the demotion of a group.", "group", "reason"),
+		},
 		received: desc("pfsync_received_messages_total", "Messages received, by action.", "action"),
 		sent:     desc("pfsync_sent_messages_total", "Messages sent, by action.", "action"),
 		events:   desc("pfsync_events_total", "Other things that are counted, by their names in pfsyncctl stats.", "event"),
@@ -103,7 +115,7 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.build, c.config, c.up, c.linkUp, c.syncOK, c.bulk, c.states, c.queue, c.entries, c.limit, c.readBuffer,
 		c.peer.info, c.peer.state, c.peer.inSync, c.peer.heard, c.peer.states, c.peer.problems,
-		c.received, c.sent, c.events,
+		c.received, c.sent, c.events, c.carp.state, c.carp.transitions, c.carp.demotion, c.carp.share,
 	} {
 		ch <- d
 	}
@@ -132,6 +144,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.NewInvalidMetric(c.up, err)
 		return
 	}
+	demotion, err := c.source.Demotion()
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(c.up, err)
+		return
+	}
 	histograms, err := c.source.Histograms()
 	if err != nil {
 		ch <- prometheus.NewInvalidMetric(c.up, err)
@@ -143,6 +160,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	gauge(c.build, 1, c.version, runtime.Version())
 	c.collectInterface(gauge, interfaces)
 	c.collectStatus(gauge, status)
+	c.collectCarp(ch, gauge, interfaces, demotion)
 	c.collectCounters(ch, gauge, counters)
 	c.collectHistograms(ch, histograms)
 }

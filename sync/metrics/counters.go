@@ -141,6 +141,29 @@ var families = []family{
 	{"pfsync_device_discarded_packets_total", "Packets that the host sent into pfsync0, discarded.", nil, []row{is("tun_discarded")}},
 	{"pfsync_device_discarded_bytes_total", "Bytes that the host sent into pfsync0, discarded.", nil, []row{is("tun_discarded_bytes")}},
 
+	{"pfsync_carp_received_packets_total", "Adverts received, those that are discarded included.", []string{"family"}, []row{
+		is("carp_ipackets", "ipv4"),
+		is("carp_ipackets6", "ipv6"),
+	}},
+	{"pfsync_carp_sent_packets_total", "Adverts sent.", []string{"family"}, []row{
+		is("carp_opackets", "ipv4"),
+		is("carp_opackets6", "ipv6"),
+	}},
+	{"pfsync_carp_discarded_packets_total", "Adverts received and discarded.", []string{"reason"}, []row{
+		is("carp_badif", "bad_interface"),
+		is("carp_badttl", "bad_ttl"),
+		is("carp_hdrops", "short_header"),
+		is("carp_badsum", "bad_checksum"),
+		is("carp_badver", "bad_version"),
+		is("carp_badlen", "bad_length"),
+		is("carp_badauth", "bad_auth"),
+		is("carp_badvhid", "unknown_vhid"),
+		is("carp_badaddrs", "bad_addresses"),
+		is("carp_notallowed", "not_allowed"),
+	}},
+	{"pfsync_carp_masterships_total", "Times that an interface of carp became master.", nil, []row{is("carp_preempt")}},
+	{"pfsync_carp_undemoted_failures_total", "Demotions by pfsync that ended without the states of the peers.", nil, []row{is("undemotedfailed")}},
+
 	{"pfsync_control_refusals_total", "Requests and connections that the control socket refused.", []string{"reason"}, []row{
 		is("ctldenied", "not_root"),
 		is("ctlinvalid", "invalid"),

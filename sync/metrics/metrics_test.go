@@ -28,12 +28,14 @@ type source struct {
 	histograms []pfstate.Histogram
 	interfaces []ifconfig.Interface
 	status     control.Status
+	demotion   []ifconfig.Demotion
 	err        error
 }
 
 func (s source) Counters() ([]pfstate.Counter, error)      { return s.counters, s.err }
 func (s source) Interfaces() ([]ifconfig.Interface, error) { return s.interfaces, s.err }
 func (s source) Status() (control.Status, error)           { return s.status, s.err }
+func (s source) Demotion() ([]ifconfig.Demotion, error)    { return s.demotion, s.err }
 func (s source) Histograms() ([]pfstate.Histogram, error)  { return s.histograms, s.err }
 
 func registry(t *testing.T, s source) *prometheus.Registry {
@@ -250,5 +252,32 @@ func TestTCPServesMetricsOnly(t *testing.T) {
 		if err != nil || resp.StatusCode != c.status || c.status == 200 != strings.Contains(string(body), "pfsync_up 1") {
 			t.Errorf("%s %s: %s, %v: %s", c.method, c.path, resp.Status, err, body)
 		}
+	}
+}
+
+func TestCarpIsShown(t *testing.T) {
+	s := pair()
+	s.interfaces = append(s.interfaces, ifconfig.Interface{Name: "carp0", Carp: &ifconfig.Carp{Name: "carp0", State: "BACKUP", CarpDev: "sis0", VHID: 1, Changes: 3}})
+	s.demotion = []ifconfig.Demotion{{Group: "carp", Count: 33, Shares: []ifconfig.DemotionShare{{Reason: "pfsync bulk", Count: 32}, {Reason: "carpdemote", Count: 1}}}}
+	want := `
+# HELP pfsync_carp_demotion By how much the carp interfaces of a group are less fit to be master.
+# TYPE pfsync_carp_demotion gauge
+pfsync_carp_demotion{group="carp"} 33
+# HELP pfsync_carp_demotion_share The part that one reason has in the demotion of a group.
+# TYPE pfsync_carp_demotion_share gauge
+pfsync_carp_demotion_share{group="carp",reason="carpdemote"} 1
+pfsync_carp_demotion_share{group="carp",reason="pfsync bulk"} 32
+# HELP pfsync_carp_state The state of a carp interface: 1 for the one it is in.
+# TYPE pfsync_carp_state gauge
+pfsync_carp_state{carpdev="sis0",interface="carp0",state="backup",vhid="1"} 1
+pfsync_carp_state{carpdev="sis0",interface="carp0",state="init",vhid="1"} 0
+pfsync_carp_state{carpdev="sis0",interface="carp0",state="master",vhid="1"} 0
+# HELP pfsync_carp_transitions_total Changes of state of a carp interface since it was made.
+# TYPE pfsync_carp_transitions_total counter
+pfsync_carp_transitions_total{interface="carp0",vhid="1"} 3
+`
+	if err := testutil.GatherAndCompare(registry(t, s), strings.NewReader(want),
+		"pfsync_carp_demotion", "pfsync_carp_demotion_share", "pfsync_carp_state", "pfsync_carp_transitions_total"); err != nil {
+		t.Error(err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/metrics"
 	"github.com/pfsync-linux/pfsync/test/lab"
@@ -24,6 +25,8 @@ const (
 func full() source {
 	s := pair()
 	s.counters = []pfstate.Counter{{Name: "iacts.INS ST"}, {Name: "oacts.INS ST"}, {Name: "table_read_buffer_bytes"}, {Name: "something_new"}}
+	s.demotion = []ifconfig.Demotion{{Group: "carp", Count: 32, Shares: []ifconfig.DemotionShare{{Reason: "pfsync bulk", Count: 32}}}}
+	s.interfaces = append(s.interfaces, ifconfig.Interface{Name: "carp0", Carp: &ifconfig.Carp{Name: "carp0", State: "MASTER", CarpDev: "sis0", VHID: 1}})
 	for _, name := range metrics.Known() {
 		s.counters = append(s.counters, pfstate.Counter{Name: name})
 	}

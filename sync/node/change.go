@@ -14,13 +14,13 @@ func (n *Node) Change(c ifconfig.Change) error {
 	if err := c.Validate(); err != nil {
 		return err
 	}
-	if c.Interface != Name {
-		return fmt.Errorf("%s: not an interface of pfsyncd", c.Interface)
-	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.run == nil || n.runCtx.Err() != nil {
 		return errors.New("pfsyncd is ending")
+	}
+	if c.Interface != Name {
+		return n.changeCarp(c)
 	}
 	switch {
 	case c.Create && n.device != nil && !n.born:

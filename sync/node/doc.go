@@ -1,3 +1,3 @@
 // Package node puts one firewall together: the state table, the sync engine, the
-// sync link and pfsync0, and the configuration that ifconfig changes.
+// sync link, pfsync0 and the carp interfaces, and the configuration that ifconfig changes.
 package node

@@ -12,6 +12,7 @@ import (
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/carp"
 	"github.com/pfsync-linux/pfsync/sync/engine"
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/tunif"
@@ -59,6 +60,9 @@ type Config struct {
 	Continues     bool                                   // the table is the one that the daemon before had
 	OpenDevice    func(name string) (Device, error)      // makes pfsync0
 	InterfaceMTU  func(name string) (mtu int, err error) // tells whether an interface exists
+	Carp          carp.System                            // makes carp interfaces; nil: there can be none
+	CarpCounters  func() []pfstate.Counter               // of Carp; may be nil
+	Networks      func() ([]Network, error)              // where a carpdev is looked for; needed beside Carp
 	Log           *slog.Logger
 }
 
@@ -69,12 +73,17 @@ type Node struct {
 	log    *slog.Logger
 	link   *link.Link
 	engine *engine.Engine
+	host   *carp.Host // nil: no carp
+	shares shares
+
+	transitions *transitions
 
 	shown atomic.Pointer[shownDevice] // where the engine's packets appear; nil: nowhere
 
 	mu       sync.Mutex // serialises changes; guards what follows
 	settings settings
 	sysctls  map[string]int64 // those that were set
+	carps    map[string]vhid  // by name
 	rules    rules
 	device   *device // nil while pfsync0 does not exist
 	born     bool    // made by the daemon itself: the operator may still `create` it
@@ -91,10 +100,16 @@ type settings struct {
 
 // New returns a node; Run starts it.
 func New(cfg Config) *Node {
-	n := &Node{cfg: cfg, log: cfg.Log, link: link.New(cfg.Log), sysctls: map[string]int64{}}
+	n := &Node{cfg: cfg, log: cfg.Log, link: link.New(cfg.Log), sysctls: map[string]int64{},
+		carps: map[string]vhid{}, transitions: newTransitions()}
 	n.settings.engine = engine.DefaultSettings()
+	if cfg.Carp != nil {
+		n.host = carp.New(cfg.Carp, cfg.Log)
+		n.shares.set = n.host.SetShare
+	}
 	n.engine = engine.New(engine.Config{
 		Creator: cfg.Identity.Creator, PeerStates: cfg.PeerStates, Continues: cfg.Continues, Log: cfg.Log,
+		Demote: func(d engine.Demotion) { n.shares.demote(d.Bulk, d.Link) },
 	}, cfg.Table, n.link, n)
 	return n
 }
@@ -115,7 +130,10 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
-	upper, stopUpper := context.WithCancel(ctx)
+	// Masters bow out before the engine ends: what the others do not have yet is still sent.
+	carping, stopCarp := context.WithCancel(ctx)
+	defer stopCarp()
+	upper, stopUpper := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopUpper()
 	group.Go(func() error { return n.cfg.Table.Run(lower) })
 	group.Go(func() error { return n.link.Run(lower) })
@@ -124,6 +142,21 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 		stopUpper()
 		return nil
 	})
+	group.Go(func() error {
+		defer n.transitions.end()
+		if err := n.runCarp(carping); err != nil {
+			return err
+		}
+		<-carping.Done()
+		stopUpper()
+		return nil
+	})
+	n.mu.Lock()
+	err = n.setOptions()
+	n.mu.Unlock()
+	if err != nil {
+		n.log.Error("carp did not take its options", "err", err)
+	}
 	n.log.Info("started", "creatorid", fmt.Sprintf("%08x", n.cfg.Identity.Creator), "table", n.cfg.TableName)
 	filter, err := n.restoreRules()
 	if err != nil {
@@ -139,6 +172,7 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 		return nil
 	})
 	n.engine.Run(upper)
+	stopCarp() // if the engine ended by itself
 	n.mu.Lock()
 	n.destroy()
 	n.mu.Unlock()

@@ -10,16 +10,20 @@ import (
 	"github.com/pfsync-linux/pfsync/sync/engine"
 )
 
-// Interfaces shows pfsync0, if it exists. It is the control.Node's.
+// Interfaces shows pfsync0, if it exists, and the carp interfaces. It is the control.Node's.
 func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 	status, err := n.engine.Status()
+	if err != nil {
+		return nil, err
+	}
+	carps, err := n.carpInterfaces()
 	if err != nil {
 		return nil, err
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.device == nil {
-		return nil, nil
+		return carps, nil
 	}
 	device, e := n.device.Status(), n.settings.engine
 	shown := ifconfig.Interface{
@@ -39,7 +43,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 			shown.Flags |= ifconfig.FlagRunning
 		}
 	}
-	return []ifconfig.Interface{shown}, nil
+	return append([]ifconfig.Interface{shown}, carps...), nil
 }
 
 // describe is the status line of pfsync0.
@@ -115,6 +119,16 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 	all = append(all, n.link.Counters()...)
 	if n.cfg.TableCounters != nil {
 		all = appendNamed(all, "table_", n.cfg.TableCounters())
+	}
+	if n.host != nil {
+		counted, err := n.host.Counters()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, counted...)
+	}
+	if n.cfg.CarpCounters != nil {
+		all = append(all, n.cfg.CarpCounters()...)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

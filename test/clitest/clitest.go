@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -33,6 +34,9 @@ import (
 //	daemon-hears F make these the daemon's peers: JSON as of /v1/peers
 //	daemon-refuses WORD TEXT  have it refuse every change, because of that word
 //	daemon-set W.. set its pfsync0 as ifconfig would
+//	daemon-set-of IF W..  the same of a carp interface
+//	daemon-demote N  demote its group carp
+//	daemon-carps   print what it has of carp interfaces
 //	daemon-shows   print what it has of pfsync0, and how often it was changed
 //	daemon-sysctls print the variables that it keeps
 //	fw PROG...     run a program in the namespace
@@ -144,6 +148,31 @@ func commands(t *testing.T) map[string]func(ts *testscript.TestScript, neg bool,
 			c, err := ifconfig.ParseWords("pfsync0", args)
 			ts.Check(err)
 			ts.Check(node.Change(c))
+		},
+		"daemon-carps": func(ts *testscript.TestScript, _ bool, _ []string) {
+			list, err := node.Interfaces()
+			ts.Check(err)
+			for _, i := range list {
+				if i.Carp == nil {
+					continue
+				}
+				prefixes := []netip.Prefix{}
+				for _, a := range append(i.Inet, i.Inet6...) {
+					prefixes = append(prefixes, a.Prefix)
+				}
+				fmt.Fprintf(ts.Stdout(), "%s: %s vhid %d advskew %d %v\n", i.Name, i.Carp.State, i.Carp.VHID, i.Carp.AdvSkew, prefixes)
+			}
+		},
+		"daemon-set-of": func(ts *testscript.TestScript, _ bool, args []string) {
+			c, err := ifconfig.ParseWords(args[0], args[1:])
+			ts.Check(err)
+			ts.Check(node.Change(c))
+		},
+		"daemon-demote": func(ts *testscript.TestScript, _ bool, args []string) {
+			var n int
+			_, err := fmt.Sscan(args[0], &n)
+			ts.Check(err)
+			ts.Check(node.Demote(ifconfig.Demote{Group: "carp", Count: n}))
 		},
 		"daemon-shows": func(ts *testscript.TestScript, _ bool, _ []string) {
 			list, err := node.Interfaces()

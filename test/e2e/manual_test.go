@@ -85,11 +85,19 @@ var checks = map[string]map[string]check{
 		"# pfsyncd --metrics 192.168.1.254:9240":                         {alone: true, before: "ip address replace 192.168.1.254/24 dev sis1", want: `(?m)^pfsync_up 0$`},
 		"$ curl --abstract-unix-socket pfsyncd http://localhost/metrics": {want: `(?m)^pfsync_up 0$`},
 	},
+	"carp.4": {
+		"# ifconfig carp0 inet 10.0.0.1/24 vhid 1 pass foo advskew 100": {
+			before: "ip address replace 10.0.0.254/24 dev sis0", after: "ifconfig carp0 | grep 'carp: MASTER carpdev sis0 vhid 1 advbase 1 advskew 100' && ip address show dev carp0 | grep 'inet 10.0.0.1/24 '"},
+		"# ifconfig -g carp carpdemote 128": {want: `(?m)^\t128 carpdemote$`, after: "pfsyncctl demotion | grep '^carp: demotion 0$'"},
+		"# pfsyncctl monitor | while read time if vhid n old to new why; do logger -t carp \"$if is $new $why\"; done": {by: "cmd/pfsyncctl/monitor_test.go TestMonitorGoesOnWithAnotherDaemon"},
+	},
 	"pfsync.4": {
-		"inet 10.0.0.254 255.255.255.0 NONE":                       pair,
-		"inet 192.168.0.254 255.255.255.0 NONE":                    pair,
-		"inet 192.168.254.254 255.255.255.0 NONE":                  pair,
-		"up syncdev sis2":                                          pair,
+		"inet 10.0.0.1 255.255.255.0 10.0.0.255 vhid 1 pass foo":       pair,
+		"inet 192.168.0.1 255.255.255.0 192.168.0.255 vhid 2 pass bar": pair,
+		"inet 10.0.0.254 255.255.255.0 NONE":                           pair,
+		"inet 192.168.0.254 255.255.255.0 NONE":                        pair,
+		"inet 192.168.254.254 255.255.255.0 NONE":                      pair,
+		"up syncdev sis2": pair,
 		"pass quick on { sis2 } proto pfsync keep state (no-sync)": pair,
 		"table inet pfsync_allow {":                                pair,
 		"# nft -f /etc/nftables.conf":                              pair,

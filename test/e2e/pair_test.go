@@ -14,7 +14,7 @@ import (
 const stateful = "flush ruleset; table inet fw { chain forward { type filter hook forward priority filter; policy accept; ct state invalid drop; }; }"
 
 // The files of pfsync(4), as the page has them, make two firewalls of two machines without any
-// configuration, and netstart run again changes nothing. That is the customer's document but for carp.
+// configuration, and netstart run again changes nothing. That is the customer's document.
 func TestThePairOfTheManual(t *testing.T) {
 	pages, err := man.Pages()
 	if err != nil {
@@ -29,7 +29,7 @@ func TestThePairOfTheManual(t *testing.T) {
 			boot = e.Text
 		}
 	}
-	for _, name := range []string{"hostname.sis0", "hostname.sis1", "hostname.sis2", "hostname.pfsync0", "pf.conf", "nftables.conf", "sysctl.conf"} {
+	for _, name := range []string{"hostname.sis0", "hostname.sis1", "hostname.sis2", "hostname.carp0", "hostname.carp1", "hostname.pfsync0", "pf.conf", "nftables.conf", "sysctl.conf"} {
 		if files["/etc/"+name] == "" {
 			t.Errorf("the page has no /etc/%s", name)
 		}
@@ -48,7 +48,11 @@ func TestThePairOfTheManual(t *testing.T) {
 		}
 		for name, text := range files {
 			// The sync network itself is 192.168.254.0.
-			b.write(t, name, strings.NewReplacer("192.168.254.254", "192.168.254"+own[i], ".254 ", own[i]+" ").Replace(text))
+			text = strings.NewReplacer("192.168.254.254", "192.168.254"+own[i], ".254 ", own[i]+" ").Replace(text)
+			if i == 1 && strings.Contains(name, "carp") {
+				text = strings.TrimSuffix(text, "\n") + " \\\nadvskew 100\n"
+			}
+			b.write(t, name, text)
 		}
 		if out, err := b.run(t, `nft "$0"`, stateful); err != nil {
 			t.Fatalf("nft: %v: %s", err, out)
@@ -105,13 +109,8 @@ func TestThePairOfTheManual(t *testing.T) {
 		}
 	}
 
-	// What there is of carp is named, and all else is carried out.
-	boxes[0].write(t, "/etc/hostname.carp0", "inet 10.0.0.1 255.255.255.0 10.0.0.255 vhid 1 pass foo\n")
-	out, err := boxes[0].run(t, "netstart", "")
-	if err == nil || !strings.HasPrefix(out, "netstart: /etc/hostname.carp0:1: carp0: carp interfaces are not supported yet") || strings.Count(out, "\n") != 1 {
-		t.Errorf("a carp file: %v: %s", err, out)
-	}
-	boxes[0].until(t, synced)
+	boxes[0].until(t, "ifconfig carp0 | grep 'status: master' && ifconfig carp1 | grep 'status: master'")
+	boxes[1].until(t, "ifconfig carp0 | grep 'status: backup' && ifconfig carp1 | grep 'status: backup'")
 }
 
 // advertise has a firewall send a packet of carp's protocol, which is tracked.

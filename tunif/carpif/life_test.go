@@ -269,6 +269,8 @@ func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv(serveForever) != "":
 		os.Exit(serve())
+	case os.Getenv(hostWith) != "":
+		os.Exit(runHost(os.Getenv(hostWith)))
 	case os.Getenv(confinedState) != "":
 		os.Exit(workConfined(os.Getenv(confinedState)))
 	}

@@ -44,8 +44,9 @@ func (f Finding) String() string {
 
 // Snapshot is a firewall at one moment.
 type Snapshot struct {
-	Daemon   error               // why pfsyncd cannot be asked; nil: what follows is its answer
-	PFSync0  *ifconfig.Interface // nil: there is none
+	Daemon   error                // why pfsyncd cannot be asked; nil: what follows is its answer
+	PFSync0  *ifconfig.Interface  // nil: there is none
+	Carps    []ifconfig.Interface // those of carp
 	Status   control.Status
 	Counters map[string]uint64
 

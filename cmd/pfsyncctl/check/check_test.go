@@ -44,6 +44,15 @@ func good() *check.Snapshot {
 	}
 }
 
+// carps is one carp interface in that state.
+func carps(state string, master netip.Addr) []ifconfig.Interface {
+	c := &ifconfig.Carp{Name: "carp0", State: state, CarpDev: "sis0", VHID: 1, AdvBase: 1, Master: master}
+	if state == "INIT" {
+		c.Why = "carpdev sis0 has no carrier"
+	}
+	return []ifconfig.Interface{{Name: "carp0", Flags: ifconfig.FlagUp, Carp: c}}
+}
+
 // Each thing that is broken is named, alone, with its place, and with a remedy.
 func TestEachFindingIsNamed(t *testing.T) {
 	sysctl := func(name string, v int) func(*check.Snapshot) {
@@ -148,6 +157,17 @@ func TestEachFindingIsNamed(t *testing.T) {
 		{"conntrackd", func(s *check.Snapshot) { s.Conntrackd = true }, "error conntrackd conntrackd", "stop one"},
 		{"links unread", func(s *check.Snapshot) { s.Links, s.LinksErr = nil, errors.New("rtnetlink: no") }, "note links-unread rtnetlink", ": no"},
 		{"old iptables", func(s *check.Snapshot) { s.LegacyRules = true }, "note legacy-rules iptables-legacy", "240"},
+		{"carp without a carrier", func(s *check.Snapshot) { s.Carps = carps("INIT", netip.Addr{}) },
+			"warning carp-init carp0, error carp-none carp", "carpdev sis0 has no carrier"},
+		{"two masters", func(s *check.Snapshot) { s.Carps = carps("MASTER", peerAddr) }, "error carp-two-masters carp0", "hears 192.168.254.253 as master of vhid 1"},
+		{"carp without a password", func(s *check.Snapshot) { s.Carps = carps("BACKUP", peerAddr); s.Carps[0].Carp.NoPass = true },
+			"warning carp-pass carp0", "ifconfig carp0 pass WORD"},
+		{"carp is demoted", func(s *check.Snapshot) { s.Carps = carps("BACKUP", peerAddr); s.Carps[0].Carp.Demotion = 32 },
+			"note carp-demoted carp0", "by 32; pfsyncctl demotion"},
+		{"another password", func(s *check.Snapshot) {
+			s.Carps = carps("BACKUP", peerAddr)
+			s.Counters["carp_badauth"] = 7
+		}, "warning carp-auth carp", "7 adverts"},
 		{"three at once", func(s *check.Snapshot) {
 			s.Sysctls["net.netfilter.nf_conntrack_tcp_loose"], s.PFSync0.MTU, s.Status.Peers[0].State = 1, 9000, "dead"
 		}, "warning mtu pfsync0, error dead 192.168.254.253, warning tcp-loose net.netfilter.nf_conntrack_tcp_loose", ""},

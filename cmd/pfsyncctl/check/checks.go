@@ -65,6 +65,12 @@ var checks = []struct {
 		}
 		return "state table", fmt.Sprintf("has %d of %d entries", r.Status.Entries, r.Status.Limit)
 	}},
+	{"carp", true, (*report).carp, func(r *report) (string, string) {
+		if len(r.Carps) == 0 {
+			return "", ""
+		}
+		return "carp", fmt.Sprintf("%d carp interfaces take part", len(r.Carps))
+	}},
 	{"counters", true, (*report).counts, func(*report) (string, string) {
 		return "counters", "nothing was lost or refused since pfsyncd began"
 	}},

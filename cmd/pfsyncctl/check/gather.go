@@ -55,6 +55,9 @@ func (s *Snapshot) ask(ctx context.Context, d Daemon) error {
 		if list[i].PFSync != nil {
 			s.PFSync0 = &list[i]
 		}
+		if list[i].Carp != nil {
+			s.Carps = append(s.Carps, list[i])
+		}
 	}
 	if s.Status, err = d.Status(ctx); err != nil {
 		return err

@@ -30,6 +30,11 @@ type Node struct {
 	states   []pfstate.State
 	ruleset  pfconf.Ruleset
 	disabled bool
+
+	carps       []ifconfig.Interface
+	demoted     int
+	transitions []ifconfig.Transition
+	told        chan struct{} // closed by the next transition
 }
 
 // NewNode returns a node as it is after the daemon's start.
@@ -70,6 +75,9 @@ func (n *Node) Change(c ifconfig.Change) error {
 		if err := n.Refuse(c); err != nil {
 			return err
 		}
+	}
+	if c.Interface != "pfsync0" {
+		return n.changeCarp(c)
 	}
 	switch {
 	case c.Create && n.pfsync0 != nil:
@@ -146,13 +154,13 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.pfsync0 == nil {
-		return []ifconfig.Interface{}, nil
+		return append([]ifconfig.Interface{}, n.shownCarps()...), nil
 	}
 	i := *n.pfsync0
 	p := *i.PFSync
 	p.Peers = append([]ifconfig.Peer{}, n.peers...)
 	i.PFSync = &p
-	return []ifconfig.Interface{i}, nil
+	return append([]ifconfig.Interface{i}, n.shownCarps()...), nil
 }
 
 // Counters implements control.Node.
