@@ -16,6 +16,7 @@ type dump struct {
 	endedSince map[flow]struct{} // since the dump was ordered
 
 	began, endedAt time.Duration
+	slow           bool // and that was said
 	took           time.Duration
 	mute           bool // the table may keep silent about what it shows
 	mutes          int  // states of which it may
@@ -155,6 +156,10 @@ func (e *Engine) dumpEnded(err error) {
 	e.dump.running = false
 	e.dump.endedSince = nil
 	e.dump.endedAt, e.dump.took = e.now, e.now-e.dump.began
+	if e.dump.slow {
+		e.dump.slow = false
+		e.log.Info("state table has been read", "took", e.dump.took)
+	}
 	switch {
 	case err != nil:
 		e.log.Warn("state table was not read to its end, reading it anew", "err", err)
@@ -173,6 +178,18 @@ func (e *Engine) dumpEnded(err error) {
 	if e.dump.again {
 		e.dump.again = false
 		e.sweep.dumpWanted = true // at the next turn of the sweep: never a tight loop
+	}
+}
+
+// dumpBound is how long a dump may take before somebody should know: a million
+// states take two seconds.
+const dumpBound = 10 * time.Second
+
+// watchDump says that a dump does not end; no peer is served before the first has.
+func (e *Engine) watchDump() {
+	if e.dump.running && !e.dump.slow && e.now-e.dump.began > dumpBound {
+		e.dump.slow = true
+		e.log.Warn("reading the state table does not end", "since", e.now-e.dump.began, "complete", e.dump.complete)
 	}
 }
 

@@ -35,6 +35,7 @@ func (e *Engine) sweepTurn() {
 		e.watchPeers()
 		e.retireKey()
 		e.retryTurn()
+		e.watchDump()
 	}
 	if s.turn%8 == 0 {
 		e.graves.turn()

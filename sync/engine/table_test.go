@@ -336,3 +336,19 @@ func TestProbesReachEveryState(t *testing.T) {
 		}
 	})
 }
+
+// A table that cannot be read to its end is said once, and once that it was read after all.
+func TestDumpThatDoesNotEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		time.Sleep(time.Minute)
+		r.dump()
+		time.Sleep(time.Minute)
+		for text, want := range map[string]int{"reading the state table does not end": 1, "state table has been read": 1} {
+			if n := len(r.logged(text)); n != want {
+				t.Errorf("%q was said %d times, want %d", text, n, want)
+			}
+		}
+		r.end()
+	})
+}

@@ -33,9 +33,10 @@ type Device struct {
 	way    atomic.Pointer[way]
 
 	// Guarded by parent.mu.
-	index  int // 0: not there
-	up     bool
-	served []netip.Prefix // nil: as good as unknown
+	index   int // 0: not there
+	up      bool
+	served  []netip.Prefix // nil: as good as unknown
+	speaks6 bool           // IPv6 is switched on
 
 	// Guarded by parent.hearing.
 	told  bool
@@ -65,7 +66,7 @@ func (d *Device) make(carpdev ifwatch.Interface) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.name, err)
 	}
-	d.index, d.up, d.served = i.Index, false, nil
+	d.index, d.up, d.served, d.speaks6 = i.Index, false, nil, false
 	if err := d.parent.netlink.one(setAlias(d.index, alias)); err != nil {
 		return errors.Join(fmt.Errorf("%s: %w", d.name, err), d.unmake())
 	}

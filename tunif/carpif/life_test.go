@@ -328,3 +328,29 @@ func TestTakeOverFromAKilledDaemon(t *testing.T) {
 	check(t, a.Send(advert(1), carp.Inet, netip.Addr{}, vip.Addr()))
 	awaitPacket(t, b, advert(1))
 }
+
+// A's cables are pulled, B takes over, and A is plugged in again with an interface that
+// is still up: nothing of A's may draw the switch's port to it.
+func TestReturnOfTheUnpluggedMaster(t *testing.T) {
+	l := newLAN(t)
+	for _, ns := range []*lab.NS{l.a, l.b} { // routers are in a group that they report
+		if err := ns.Sysctl("net/ipv6/conf/all/forwarding", "1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, b := open(t, newSystem(t, l.a)), open(t, newSystem(t, l.b))
+	only4 := []netip.Prefix{vip}
+	check(t, a.Serve(only4, lifetime))
+	check(t, a.Send(advert(1), carp.Inet, netip.Addr{}, vip.Addr()))
+	awaitPacket(t, b, advert(1))
+	labtest.Run(t, l.sw, "ip link set dev a down")
+	check(t, b.Serve(only4, lifetime))
+	check(t, b.Send(advert(2), carp.Inet, netip.Addr{}, vip.Addr()))
+	labtest.Run(t, l.sw, "ip link set dev a up")
+	awaitLink(t, a, "plugged in", func(k carp.Link) bool { return k.Runs })
+	for back := time.Now(); time.Since(back) < 3*time.Second; time.Sleep(50 * time.Millisecond) {
+		if at := l.at(t, virtual); at != "b" {
+			t.Fatalf("%v after A was plugged in the virtual MAC is at %q, want b", time.Since(back), at)
+		}
+	}
+}

@@ -48,6 +48,9 @@ func (d *Device) serve(addresses []netip.Prefix, lifetime time.Duration) error {
 			return err
 		}
 	}
+	if err := d.inet6(slices.ContainsFunc(addresses, func(a netip.Prefix) bool { return a.Addr().Is6() })); err != nil {
+		return err
+	}
 	seconds := uint32(max(1, (lifetime+time.Second-1)/time.Second))
 	var b batch
 	for _, a := range has {
@@ -74,6 +77,22 @@ func (d *Device) serve(addresses []netip.Prefix, lifetime time.Duration) error {
 	return nil
 }
 
+// inet6 switches IPv6 on for the interface, or off.
+func (d *Device) inet6(on bool) error {
+	if d.speaks6 == on {
+		return nil
+	}
+	to := withoutIPv6
+	if on {
+		to = withIPv6
+	}
+	if _, err := d.system.sysctls.apply(d.name, to); err != nil {
+		return fmt.Errorf("%s: %w", d.name, err)
+	}
+	d.speaks6 = on
+	return nil
+}
+
 // Withdraw is carp.Device's. Addresses that somebody else has added go too.
 func (d *Device) Withdraw() error {
 	p := d.parent
@@ -90,7 +109,7 @@ func (d *Device) Withdraw() error {
 		b.add("removing "+a.String(), deleteAddress(d.index, a))
 	}
 	b.add("down", setDown(d.index))
-	return errors.Join(err, d.do(b))
+	return errors.Join(err, d.do(b), d.inet6(false))
 }
 
 // has returns the addresses that the interface has.

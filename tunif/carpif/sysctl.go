@@ -28,7 +28,16 @@ var carpSettings = [...]setting{
 	{"ipv6", "accept_ra", 0, false}, // else an address made of the virtual MAC, which both hosts have
 	{"ipv6", "autoconf", 0, false},
 	{"ipv6", "accept_dad", 0, false}, // who else has the address is the protocol's business
+	withoutIPv6,
 }
+
+// withoutIPv6 keeps the kernel from joining groups where there is no IPv6 address: the
+// report is a frame from the virtual MAC, also of an interface that a killed daemon has
+// left up, and draws the switch's port here when the cable is plugged in again.
+var (
+	withoutIPv6 = setting{"ipv6", "disable_ipv6", 1, false}
+	withIPv6    = setting{"ipv6", "disable_ipv6", 0, false}
+)
 
 // parentSettings are those of the carpdev: it neither answers ARP for the virtual
 // addresses nor asks from them with its own MAC, which neighbours would learn.
