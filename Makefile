@@ -5,7 +5,10 @@
 #   make test       everything that must hold: check, then all tests (root)
 #   make check      gofmt, vet, staticcheck, the manual pages
 #   make fuzz       each fuzz target for FUZZTIME
-#   make bench      the benchmarks (root)
+#   make bench      pfsyncd beside conntrackd; BENCH=full: the long one, BENCH=scale: up to 2 million states;
+#                   WITH=...,... other contestants, ONLY=...,... some of its scenarios (root)
+#   make profile    profiles of both daemons in the bench's SCENARIO (root)
+#   make gobench    Go's benchmarks of the packages (root)
 #   make soak       two firewalls under churn and faults, for SOAK, from SOAK_SEED; SOAK_PEER=conntrackd: the other's (root)
 #   make failover   how long a shared address is gone when its master's daemon dies, beside ucarp and keepalived (root)
 #   make install    into DESTDIR and PREFIX
@@ -13,6 +16,8 @@
 #   make clean
 
 PREFIX   ?= /usr/local
+BENCH    ?= short
+SCENARIO ?= tcp lives 10000/s
 DESTDIR  ?=
 FUZZTIME ?= 30s
 SOAK      ?= 2m
@@ -37,7 +42,7 @@ PREFIXED := ifconfig netstart
 
 # One thing after the other: checks before tests, installing before both.
 .NOTPARALLEL:
-.PHONY: build demo test check fuzz bench soak failover install deb clean go root need-demo need-test need-bench need-failover need-soak need-soak-conntrackd
+.PHONY: build demo test check fuzz bench profile gobench soak failover install deb clean go root need-demo need-test need-bench need-gobench need-failover need-soak need-soak-conntrackd
 
 build: go
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -67,11 +72,23 @@ fuzz: go
 		done; \
 	done
 
-bench: root need-bench
+# Like the demo, the last command, for the sake of signals; so is soak.
+bench: root need-bench build
+	@$(BUILD) -o $(TOOLS)/ ./test/bench
+	@mkdir -p test/bench/results
+	@exec $(TOOLS)/bench -bin bin -plan $(BENCH) $(if $(WITH),-with '$(WITH)') $(if $(ONLY),-only '$(ONLY)') \
+		-json test/bench/results/$(BENCH).json
+
+profile: root need-bench build
+	@$(BUILD) -o $(TOOLS)/ ./test/bench
+	@$(TOOLS)/bench -bin bin -plan $(if $(filter scale,$(BENCH)),scale,full) -only '$(SCENARIO)' -reps 1 -profiles test/bench/results/profiles
+	@for f in $$(ls -t test/bench/results/profiles/*.cpu.pprof | head -n 2); do echo; echo "$$f"; go tool pprof -top -nodecount 15 "$$f" | tail -n +4; done
+
+gobench: root need-gobench
 	@go test -run '^$$' -bench . -benchmem -p 1 \
 		$$(grep -rl --include='*_test.go' '^func Benchmark' . | xargs -n 1 dirname | sort -u)
 
-# Like the demo, the last command, for the sake of signals.
+
 soak: root need-soak $(patsubst %,need-soak-%,$(filter-out pfsyncd,$(SOAK_PEER))) build
 	@$(BUILD) -o $(TOOLS)/ ./test/soak
 	@mkdir -p test/soak/results
@@ -176,5 +193,5 @@ root:
 	@[ "$$(id -u)" = 0 ] || { echo "make: this target makes network namespaces and needs root: sudo make $(MAKECMDGOALS)" >&2; exit 1; }
 
 # What a target needs beside Go stands in test/lab/programs.go.
-need-demo need-test need-bench need-failover need-soak need-soak-conntrackd: need-%: root go
+need-demo need-test need-bench need-gobench need-failover need-soak need-soak-conntrackd: need-%: root go
 	@go run -buildvcs=false ./test/lab/programs -install $*

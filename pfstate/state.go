@@ -127,6 +127,7 @@ type State struct {
 	MinTTL    uint8
 	SetTOS    uint8
 	SetPrio   [2]uint8
+	Linux     Linux // what only conntrack knows; between Linux peers
 }
 
 // Default returns a state whose fields say what a firewall without pf can

@@ -32,8 +32,9 @@ type Device struct {
 	statuses chan Status
 	counters counters
 
-	write sync.Mutex
-	out   writer
+	write     sync.Mutex
+	out       writer
+	listeners listeners
 
 	mu     sync.Mutex
 	status Status
@@ -142,6 +143,10 @@ func (d *Device) prepare(name string) error {
 		return err
 	}
 	d.out.call = d.out.writeOnce
+	if d.listeners.file, err = os.Open(packetSockets); err != nil {
+		d.log.Warn("frames are made whether anybody watches or not", "interface", name, "err", err)
+		d.listeners.file = nil
+	}
 	if d.events, err = ifwatch.Subscribe(0); err != nil {
 		return err
 	}
@@ -259,6 +264,9 @@ func (d *Device) Close() error {
 	}
 	d.closed = true
 	err := d.file.Close()
+	if d.listeners.file != nil {
+		err = errors.Join(err, d.listeners.file.Close())
+	}
 	if d.events != nil {
 		err = errors.Join(err, d.events.Close())
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pfsync-linux/pfsync/cmd/pfsyncd/confine"
 	"github.com/pfsync-linux/pfsync/cmd/pfsyncd/notify"
+	"github.com/pfsync-linux/pfsync/cmd/pfsyncd/profile"
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack"
 	"github.com/pfsync-linux/pfsync/pfstate/memory"
 	"github.com/pfsync-linux/pfsync/sync/control"
@@ -31,10 +32,14 @@ type options struct {
 	version             string
 	metrics             string // a TCP address
 	listenMetrics       bool
+	profiles            bool
 }
 
 // serve puts the daemon together and runs it until ctx ends.
 func serve(ctx context.Context, o options, stderr io.Writer) error {
+	if !o.profiles {
+		profile.Off()
+	}
 	log, err := newLog(o.logLevel, o.logFormat, stderr)
 	if err != nil {
 		return err
@@ -87,6 +92,9 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	n := node.New(cfg)
 	server := control.NewServer(n, log)
 	server.Metrics = metrics.NewHandler(server.Node(), o.version, log)
+	if o.profiles {
+		server.Debug = profile.NewHandler()
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
 	group.Go(func() error {

@@ -162,3 +162,26 @@ func TestMetricsAddressInUse(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// Confined as ever, it gives root its profiles when told to, and else knows of none.
+func TestProfiles(t *testing.T) {
+	a, b := cable(t)
+	cmd, log := daemon(t, a, "--state-dir", t.TempDir(), "--pprof")
+	daemon(t, b, "--state-dir", t.TempDir())
+	checkConfined(t, cmd.Process.Pid)
+	for path, want := range map[string]string{
+		"/debug/pprof/profile?seconds=1": "\x1f\x8b", // they come compressed
+		"/debug/pprof/heap":              "\x1f\x8b",
+		"/debug/runtime":                 `{"collections":`,
+	} {
+		if status, text := scrape(t, dialControl(a), path); status != http.StatusOK || !strings.HasPrefix(text, want) {
+			t.Errorf("%s: status %d, %.60q", path, status, text)
+		}
+		if status, _ := scrape(t, dialControl(b), path); status != http.StatusNotFound {
+			t.Errorf("%s of a daemon without --pprof: status %d", path, status)
+		}
+	}
+	if said := terminate(t, cmd, log); strings.Contains(said, "denied") || strings.Contains(said, "not permitted") {
+		t.Errorf("something was refused:\n%s", said)
+	}
+}

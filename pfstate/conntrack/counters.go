@@ -38,6 +38,7 @@ const (
 	refusedNoState
 	refusedUnsupported
 	refusedOther
+	beyondRefused
 	natHooksMade
 	natHooksFailed
 	hints
@@ -50,7 +51,7 @@ var counterTable = [counters]struct{ name, help string }{
 	eventsUpdate:       {"events_update", "states moved on by traffic or another program"},
 	eventsDestroy:      {"events_destroy", "states removed by a packet or another program"},
 	eventsExpired:      {"events_expired", "states whose time ran out"},
-	eventsOwn:          {"events_own", "echoes of own writes, dropped"},
+	eventsOwn:          {"events_own", "echoes of own writes that the socket's filter let through, dropped"},
 	ignoredProtocol:    {"ignored_protocol", "entries of pfsync, IGMP, CARP or VRRP"},
 	ignoredNeighbour:   {"ignored_neighbour", "entries of IPv6 neighbour discovery"},
 	ignoredLoopback:    {"ignored_loopback", "entries to or from a loopback address"},
@@ -74,6 +75,7 @@ var counterTable = [counters]struct{ name, help string }{
 	refusedNoState:     {"refused_no_state", "updates refused: no such state"},
 	refusedUnsupported: {"refused_unsupported", "writes refused: conntrack cannot express the state"},
 	refusedOther:       {"refused_other", "writes refused by the kernel for another reason"},
+	beyondRefused:      {"beyond_refused", "writes without the labels, helper or master that they had, which this kernel refused (no rule uses labels, no such helper, no such master)"},
 	natHooksMade:       {"nat_hooks_made", "times table inet pfsyncd was made, the first time included"},
 	natHooksFailed:     {"nat_hooks_failed", "times table inet pfsyncd could not be made"},
 	hints:              {"forwarding_hints", "times packets had been forwarded since a tenth of a second ago"},

@@ -33,7 +33,8 @@ func appendCreate(b []byte, seq uint32, im *image) ([]byte, error) {
 		b = appendTuple(b, ctaTupleReply, &im.reply, &im.orig)
 	}
 	b = nfattr.AppendUint32(b, ctaStatus, im.status)
-	return nfattr.EndMessage(im.appendProgress(b), mark), nil
+	b = im.appendOnce(im.appendProgress(b))
+	return nfattr.EndMessage(im.appendLinux(b, true), mark), nil
 }
 
 // appendUpdate brings the entry with this original tuple to the image. Without
@@ -47,7 +48,7 @@ func appendUpdate(b []byte, seq uint32, im *image, status bool) ([]byte, error) 
 	if status && !im.renew {
 		b = nfattr.AppendUint32(b, ctaStatus, im.status)
 	}
-	return nfattr.EndMessage(im.appendProgress(b), mark), nil
+	return nfattr.EndMessage(im.appendLinux(im.appendProgress(b), false), mark), nil
 }
 
 // appendDelete removes the entry that t names, if its id is still ref (0: any).

@@ -22,7 +22,9 @@ type entry struct {
 	sctp        sctpInfo
 	packets     [2]uint64
 	bytes       [2]uint64
-	start       uint64 // nanoseconds since 1970, 0: unknown
+	start       uint64              // nanoseconds since 1970, 0: unknown
+	has         pfstate.LinuxFields // of rare
+	rare        pfstate.Rare
 }
 
 // tcpInfo and sctpInfo: index 0 is the original direction, 1 the reply.
@@ -79,6 +81,8 @@ func parseEntry(payload []byte, e *entry) error {
 			err = in.Err()
 		case ctaSynProxy:
 			e.injected, err = blank(w.Data)
+		case ctaLabels, ctaHelp, ctaTupleMaster, ctaSeqAdjOrig, ctaSeqAdjReply:
+			err = e.parseRare(w.Type, w.Data)
 		}
 	}
 	if err == nil {

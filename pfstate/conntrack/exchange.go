@@ -171,6 +171,10 @@ func (t *Table) judge(j *job) {
 			j.step = stepLook
 			return
 		}
+		if j.im.giveUp(m.errno, j.round) {
+			t.counts.add(beyondRefused, 1)
+			return
+		}
 	case stepUpdate, stepUpdateBare:
 		switch {
 		case m.errno == unix.EBUSY && j.step == stepUpdate:
@@ -178,6 +182,9 @@ func (t *Table) judge(j *job) {
 			return
 		case m.errno == unix.ENOENT && j.w.Kind == pfstate.WriteInsert:
 			j.step = stepCreate // gone since we looked
+			return
+		case m.errno != unix.ENOENT && j.im.giveUp(m.errno, j.round):
+			t.counts.add(beyondRefused, 1)
 			return
 		}
 	case stepDelete, stepProbe:

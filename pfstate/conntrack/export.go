@@ -36,9 +36,11 @@ func (m *mapping) export(e *entry, s *pfstate.State, now int64) {
 	if e.start != 0 {
 		s.Creation = max(0, time.Duration(now-int64(e.start))).Truncate(time.Second)
 	}
+	exportLinux(e, &s.Linux)
 	switch s.Proto {
 	case pfstate.ProtoTCP:
 		exportTCP(&e.tcp, s)
+		exportBeyond(e, s)
 	case pfstate.ProtoICMP, pfstate.ProtoICMPv6:
 		s.Timeout = pfstate.ICMPFirstPacket
 		if e.status&statusSeenReply != 0 {

@@ -15,7 +15,9 @@ type image struct {
 	timeout     uint32 // seconds
 	tcp         tcpInfo
 	sctp        sctpInfo
-	renew       bool // leave the progress as it is
+	renew       bool                // leave the progress as it is
+	linux       *pfstate.Linux      // of the state; nil: nothing
+	without     pfstate.LinuxFields // refused by the kernel
 }
 
 // tuples reads the names of the entry out of a state.
@@ -44,7 +46,7 @@ func (m *mapping) fill(im *image, s *pfstate.State) error {
 	if err := im.supported(s); err != nil {
 		return fmt.Errorf("state %v: %w", s.ID, err)
 	}
-	im.status, im.tcp, im.sctp = statusConfirmed, tcpInfo{}, sctpInfo{}
+	im.status, im.tcp, im.sctp, im.linux = statusConfirmed, tcpInfo{}, sctpInfo{}, &s.Linux
 	switch s.Proto {
 	case pfstate.ProtoTCP:
 		importTCP(im, s)
@@ -62,6 +64,9 @@ func (m *mapping) fill(im *image, s *pfstate.State) error {
 		if s.Proto == pfstate.ProtoSCTP {
 			importSCTP(im, s)
 		}
+	}
+	if s.Linux.Has&pfstate.HasStatus != 0 {
+		im.status = statusConfirmed | uint32(s.Linux.Status)&(statusSeenReply|statusAssured)
 	}
 	im.timeout = uint32(min(math.MaxUint32, s.Expire/time.Second))
 	if s.Expire%time.Second > 0 && im.timeout < math.MaxUint32 {
@@ -93,8 +98,26 @@ func (im *image) supported(s *pfstate.State) error {
 
 func importTCP(im *image, s *pfstate.State) {
 	p := &im.tcp
-	p.flags = [2]uint8{tcpFlagLiberal, tcpFlagLiberal}
-	for i, peer := range []*pfstate.Peer{&s.Src, &s.Dst} {
+	var status uint32
+	*p, status = impliedTCP(s)
+	im.status |= status
+	if s.Linux.Has&pfstate.HasTCP != 0 {
+		for i, flags := range s.Linux.TCP {
+			p.flags[i] = flags & pfstate.TCPFlagsKept
+		}
+	}
+	p.flags[0] |= tcpFlagLiberal
+	p.flags[1] |= tcpFlagLiberal
+	if p.state == tcpSynSent && p.flags[0]&tcpFlagWindowScale != 0 {
+		// The kernel takes scales only when both sides have the flag. The
+		// responder's is decided by its own SYN; until then export hides it.
+		p.flags[1] |= tcpFlagWindowScale
+	}
+}
+
+// impliedTCP is what pf's words imply of the progress and of the status.
+func impliedTCP(s *pfstate.State) (p tcpInfo, status uint32) {
+	for i, peer := range [2]*pfstate.Peer{&s.Src, &s.Dst} {
 		if peer.WScale&pfstate.WScaleFlag != 0 {
 			p.flags[i] |= tcpFlagWindowScale
 			p.wscale[i] = peer.WScale & 0x0f
@@ -105,17 +128,13 @@ func importTCP(im *image, s *pfstate.State) {
 	if closer >= 0 {
 		p.flags[closer] |= tcpFlagCloseInit
 	}
-	if p.state == tcpSynSent && p.flags[0]&tcpFlagWindowScale != 0 {
-		// The kernel takes scales only when both sides have the flag. The
-		// responder's is decided by its own SYN; until then export hides it.
-		p.flags[1] |= tcpFlagWindowScale
-	}
 	switch {
 	case p.state >= tcpEstablished && p.state <= tcpClose:
-		im.status |= statusSeenReply | statusAssured
+		status = statusSeenReply | statusAssured
 	case p.state == tcpSynRecv || p.state == tcpSynSent2:
-		im.status |= statusSeenReply
+		status = statusSeenReply
 	}
+	return p, status
 }
 
 // importTCPState is the reverse of tcpExport for any pair of peer states pf may

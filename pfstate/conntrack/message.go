@@ -21,6 +21,7 @@ const (
 	ctaTupleReply    = 2
 	ctaStatus        = 3
 	ctaProtoInfo     = 4
+	ctaHelp          = 5
 	ctaNATSrc        = 6
 	ctaTimeout       = 7
 	ctaMark          = 8 // absent: 0
@@ -28,8 +29,12 @@ const (
 	ctaCountersReply = 10
 	ctaID            = 12
 	ctaNATDst        = 13
+	ctaTupleMaster   = 14
+	ctaSeqAdjOrig    = 15
+	ctaSeqAdjReply   = 16
 	ctaZone          = 18
 	ctaTimestamp     = 20
+	ctaLabels        = 22
 	ctaSynProxy      = 24
 )
 
@@ -71,6 +76,12 @@ const (
 	countersBytes   = 2
 
 	timestampStart = 1
+
+	helpName = 1
+
+	seqAdjPos    = 1
+	seqAdjBefore = 2
+	seqAdjAfter  = 3
 
 	natV4Min = 1
 	natV4Max = 2

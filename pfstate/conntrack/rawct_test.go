@@ -24,6 +24,7 @@ type raw struct {
 	Timeout     uint32
 	TCP         *rawTCP
 	SCTP        *rawSCTP
+	Beyond      map[uint16]string // attributes that pf has no words for
 }
 
 type rawTuple struct {
@@ -112,6 +113,9 @@ func (r raw) encode() ([]byte, error) {
 	e.Uint32(7, r.Timeout)
 	if r.Zone != 0 {
 		e.Uint16(18, r.Zone)
+	}
+	for typ, body := range r.Beyond {
+		e.Bytes(typ, []byte(body))
 	}
 	nat := func(typ uint16, a netip.Addr, port uint16) {
 		e.Nested(typ, func(e *netlink.AttributeEncoder) error {
@@ -234,6 +238,13 @@ func decodeRaw(b []byte) (r raw, err error) {
 			r.Timeout = d.Uint32()
 		case 18:
 			r.Zone = d.Uint16()
+		case 5, 8, 14, 15, 16, 22:
+			if b := d.Bytes(); d.Type() != 8 || [4]byte(b) != [4]byte{} {
+				if r.Beyond == nil {
+					r.Beyond = make(map[uint16]string)
+				}
+				r.Beyond[d.Type()] = string(b)
+			}
 		case 4:
 			d.Nested(func(d *netlink.AttributeDecoder) error {
 				for d.Next() {

@@ -268,6 +268,7 @@ func checkState(t *testing.T, p progress, r raw, s *pfstate.State) {
 		want.Dst.Scrub = pfstate.Scrub{Valid: true, TSMod: r.SCTP.Tag[1]}
 	}
 	want.ID = s.ID
+	want.Linux.Has = pfstate.HasMark
 	if diff := cmp.Diff(want, *s, sameAddr); diff != "" {
 		t.Errorf("state (-want +got):\n%s", diff)
 	}

@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"golang.org/x/net/bpf"
@@ -9,7 +10,7 @@ import (
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack/nfattr"
 )
 
-// skipOwnProtocols has the kernel drop the events of protocols that are ignored
+// skip has the kernel drop the events of own writes, and of protocols that are ignored
 // whatever else is known of the entry: they fill no receive buffer and wake nobody.
 //
 // Events of marked entries are not dropped here. That an entry is marked now does
@@ -25,8 +26,9 @@ import (
 // gone; one that is marked without an event is withdrawn by a dump that shows it; and
 // a dump begun under one ruleset may end under another. To parse the rest costs half
 // a microsecond an entry.
-func (t *Table) skipOwnProtocols() error {
-	program, err := bpf.Assemble(skipProtocols(pfstate.ProtoPFSync, pfstate.ProtoCARP, pfstate.ProtoIGMP))
+func (t *Table) skip() error {
+	program, err := bpf.Assemble(append(skipWriter(t.writer.port),
+		skipProtocols(pfstate.ProtoPFSync, pfstate.ProtoCARP, pfstate.ProtoIGMP)...))
 	if err != nil {
 		return fmt.Errorf("event filter: %w", err)
 	}
@@ -34,6 +36,17 @@ func (t *Table) skipOwnProtocols() error {
 		return fmt.Errorf("event filter: %w", err)
 	}
 	return nil
+}
+
+// skipWriter drops the events of what the socket with that port id wrote.
+func skipWriter(port uint32) []bpf.Instruction {
+	var b [4]byte
+	binary.NativeEndian.PutUint32(b[:], port) // as in the header; filters load big-endian
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: 12, Size: 4}, // nlmsg_pid
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: binary.BigEndian.Uint32(b[:]), SkipTrue: 1},
+		bpf.RetConstant{Val: 0},
+	}
 }
 
 // skipProtocols is a socket filter that drops events of entries of the protocols.

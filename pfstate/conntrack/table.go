@@ -92,13 +92,13 @@ func (t *Table) open(c Config) (err error) {
 	if t.events, err = dial(c.NetNS, 64, 4<<10); err != nil {
 		return err
 	}
+	if t.writer, err = dial(c.NetNS, 64, 4<<10); err != nil { // its port id is for the filter
+		return err
+	}
 	if err := t.listen(c.ReadBuffer); err != nil {
 		return err
 	}
 	if t.dumper, err = dial(c.NetNS, 1, 64<<10); err != nil {
-		return err
-	}
-	if t.writer, err = dial(c.NetNS, 64, 4<<10); err != nil {
 		return err
 	}
 	// Answers wait here until a whole send is carried out.
@@ -137,7 +137,7 @@ func (t *Table) listen(buffer int) error {
 	if err := conn.SetOption(netlink.BroadcastError, true); err != nil {
 		return fmt.Errorf("broadcast errors: %w", err)
 	}
-	if err := t.skipOwnProtocols(); err != nil {
+	if err := t.skip(); err != nil {
 		return err
 	}
 	for _, group := range []uint32{groupNew, groupUpdate, groupDestroy} {

@@ -57,6 +57,7 @@ func (t *Table) order(w *pfstate.Write, now time.Time) error {
 		if w.Renew {
 			kept := e.state
 			kept.Expire = w.State.Expire
+			kept.Linux.Take(&w.State.Linux)
 			return t.update(e, e.reply, &kept, now)
 		}
 		return t.update(e, reply, &w.State, now)
@@ -129,9 +130,10 @@ func (t *Table) update(e *entry, reply tuple, s *pfstate.State, now time.Time) e
 	delete(t.entries, e.reply)
 	e.reply = reply
 	t.entries[e.orig], t.entries[reply] = e, e
-	id := e.state.ID
+	id, linux := e.state.ID, e.state.Linux
+	linux.Take(&s.Linux)
 	e.state = *s
-	e.state.ID = id
+	e.state.ID, e.state.Linux = id, linux
 	e.deadline = now.Add(lifetime(s))
 	heap.Fix(&t.due, e.place)
 	return nil

@@ -56,7 +56,7 @@ local protocols = {
 
 local attribute_names = {
 	"hello", "heard", "digest", "oldest", "resend", "ask digests", "digests", "ask list", "list", "ask", "have",
-	"same", "auth",
+	"same", "auth", [16] = "insert", [17] = "state", [18] = "update", [19] = "delete",
 }
 
 ---------------------------------------------------------------------- fields
@@ -209,6 +209,22 @@ field("uint64", "list.said", "Said", base.HEX)
 field("bytes", "same.bits", "Bits of the buckets")
 field("bytes", "auth.hint", "Hint of the key")
 field("bytes", "auth.code", "Code")
+
+field("uint8", "compact.len", "Length", base.DEC)
+field("uint16", "compact.fields", "Fields", base.HEX)
+field("uint8", "compact.src", "State of src", base.DEC, nil, 0xf0)
+field("uint8", "compact.dst", "State of dst", base.DEC, nil, 0x0f)
+field("uint32", "compact.tag", "Verification tag", base.HEX)
+field("uint8", "linux.tcp_flags", "TCP flags of conntrack", base.HEX)
+field("uint8", "linux.status", "Status of conntrack", base.HEX)
+field("uint32", "linux.mark", "Mark", base.HEX)
+field("uint16", "linux.zone", "Zone", base.DEC)
+field("bytes", "linux.labels", "Labels")
+field("stringz", "linux.helper", "Helper")
+field("bytes", "linux.master", "Master")
+field("uint32", "linux.seqadj.pos", "Sequence adjustment from", base.DEC)
+field("int32", "linux.seqadj.before", "Before", base.DEC)
+field("int32", "linux.seqadj.after", "After", base.DEC)
 
 local all = {}
 for _, field in pairs(f) do
@@ -710,6 +726,161 @@ attributes[9].check = function(body)
 	return body(0, 2):uint() < BUCKETS
 end
 
+---------------------------------------------------------------------- compact messages
+
+-- A cursor over the fields of an entry; it stops where a field goes beyond the entry.
+local function cursor(tree, range)
+	local c = { at = 0, short = false }
+	function c.take(n)
+		if c.short or c.at + n > range:len() then
+			c.short = true
+			return nil
+		end
+		c.at = c.at + n
+		return range(c.at - n, n)
+	end
+	function c.add(abbr, n)
+		local r = c.take(n)
+		if r then
+			tree:add(f[abbr], r)
+		end
+		return r
+	end
+	return c
+end
+
+-- show_tuple adds the addresses and ports of one direction.
+local function show_tuple(c, v6)
+	for _ = 1, 2 do
+		if v6 then
+			c.add("addr_v6", 16)
+		else
+			c.add("addr", 4)
+		end
+	end
+	c.add("port", 2)
+	c.add("port", 2)
+end
+
+-- The fields that both kinds of entries have, by name.
+local compact_fields = {}
+
+function compact_fields.wscale(c)
+	c.add("src.wscale", 1)
+	c.add("dst.wscale", 1)
+end
+
+function compact_fields.tcp(c)
+	c.add("linux.tcp_flags", 1)
+	c.add("linux.tcp_flags", 1)
+end
+
+function compact_fields.status(c) c.add("linux.status", 1) end
+function compact_fields.mark(c) c.add("linux.mark", 4) end
+function compact_fields.labels(c) c.add("linux.labels", 16) end
+
+function compact_fields.tags(c)
+	c.add("compact.tag", 4)
+	c.add("compact.tag", 4)
+end
+
+function compact_fields.seqadj(c)
+	for _ = 1, 2 do
+		c.add("linux.seqadj.pos", 4)
+		c.add("linux.seqadj.before", 4)
+		c.add("linux.seqadj.after", 4)
+	end
+end
+
+function compact_fields.zone(c)
+	c.add("linux.zone", 2)
+	c.add("linux.zone", 2)
+end
+
+function compact_fields.creation(c) c.add("state.creation", 4) end
+function compact_fields.flags(c) c.add("state.flags", 2) end
+function compact_fields.helper(c) c.add("linux.helper", 16) end
+function compact_fields.master(c) c.add("linux.master", 37) end
+
+-- Their bits, in their order.
+local state_fields = {
+	{ 0x08, "wscale" }, { 0x10, "tcp" }, { 0x20, "status" }, { 0x40, "mark" }, { 0x80, "zone" }, { 0x100, "creation" },
+	{ 0x200, "flags" }, { 0x400, "tags" }, { 0x800, "labels" }, { 0x1000, "helper" }, { 0x2000, "master" }, { 0x4000, "seqadj" },
+}
+local update_fields = {
+	{ 0x01, "wscale" }, { 0x02, "tcp" }, { 0x04, "status" }, { 0x08, "mark" }, { 0x10, "tags" }, { 0x20, "labels" }, { 0x40, "seqadj" },
+}
+
+local function has(mask, bit)
+	return math.floor(mask / bit) % 2 == 1
+end
+
+-- show_entry adds what follows the length of an entry, and returns false if it is too short.
+local function show_entry(tree, range, update)
+	local c = cursor(tree, range)
+	local mask = c.add("compact.fields", update and 1 or 2)
+	local id = c.add("id", 8)
+	if not update then
+		c.add("state.proto", 1)
+	end
+	local states = c.take(1)
+	local timeout = c.add("timeout", 1)
+	if c.short then
+		return false
+	end
+	tree:add(f["compact.src"], states)
+	tree:add(f["compact.dst"], states)
+	mask = mask:uint()
+	if timeout:uint() >= 20 or states:uint() >= 13 * 16 or states:uint() % 16 >= 13 or id:uint64() == UInt64(0) then
+		tree:add_proto_expert_info(malformed, "Malformed: a value that cannot be")
+	end
+	if not update then
+		local v6 = has(mask, 1)
+		show_tuple(c, v6)
+		c.add("state.expire", 4)
+		if has(mask, 4) then
+			show_tuple(c, v6)
+		end
+	end
+	for _, field in ipairs(update and update_fields or state_fields) do
+		if has(mask, field[1]) then
+			compact_fields[field[2]](c)
+		end
+	end
+	if not c.short and c.at < range:len() then
+		tree:add(f.extra, range(c.at, range:len() - c.at))
+	end
+	return not c.short
+end
+
+-- show_entries adds the entries of a compact attribute.
+local function show_entries(tree, range, update, creator)
+	local at, last = 0, range:len()
+	if creator == 0 then
+		tree:add_proto_expert_info(malformed, "Malformed: a creatorid of 0")
+	end
+	while at < last do
+		local len = range(at, 1):uint()
+		if at + 1 + len > last then
+			tree:add_proto_expert_info(malformed, string.format("Malformed: an entry of %d bytes, %d left", len, last - at - 1))
+			return
+		end
+		local branch = tree:add(range(at, 1 + len), update and "update" or "state")
+		branch:add(f["compact.len"], range(at, 1))
+		if len == 0 or not show_entry(branch, range(at + 1, len), update) then
+			branch:add_proto_expert_info(malformed, "Malformed: the entry is shorter than its fields")
+			return
+		end
+		at = at + 1 + len
+	end
+end
+
+local creator_rows = { { "creatorid", 0, 4 } }
+attributes[16] = { size = 4, rows = creator_rows, entries = function(tree, range, body) show_entries(tree, range, false, body(0, 4):uint()) end }
+attributes[17] = attributes[16]
+attributes[18] = { size = 4, rows = creator_rows, entries = function(tree, range, body) show_entries(tree, range, true, body(0, 4):uint()) end }
+attributes[19] = { size = 4, rows = creator_rows, entry = 8, list = { { "id", 0, 8 } } }
+
 -- show_attribute adds the attribute at offset and returns the offset of the next one, nil
 -- when there is none or it cannot be read, and its name.
 local function show_attribute(tree, tvb, offset, last)
@@ -747,6 +918,8 @@ local function show_attribute(tree, tvb, offset, last)
 		show_rows(branch, body, layout.rows)
 		if layout.entry and n > layout.size then
 			each(branch, body(layout.size, n - layout.size), layout.entry, layout.list)
+		elseif layout.entries and n > layout.size then
+			layout.entries(branch, body(layout.size, n - layout.size), body)
 		elseif n > layout.size then
 			branch:add(f.extra, body(layout.size, n - layout.size))
 		end

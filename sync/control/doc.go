@@ -19,6 +19,7 @@
 //	POST /v1/ruleset      pfconf.Ruleset, root only
 //	POST /v1/enable       {"enabled": BOOL}, root only
 //	GET  /v1/info         Info
+//	GET  /debug/...       Go's profiles, root only, if the Server was given them
 //
 // States are no JSON but one record of 264 bytes after the other, each as OpenBSD's pfsync sends a
 // state (wire.ParseState). They are sent as fast as they are read, and never held as a whole; an

@@ -54,3 +54,19 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+// Profiles are for root, who is known by the socket; and only if there are any.
+func TestProfilesAreForRoot(t *testing.T) {
+	s := control.NewServer(controltest.NewNode(), slog.New(slog.DiscardHandler))
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/debug/pprof/heap", nil))
+	if w.Code != http.StatusNotFound {
+		t.Errorf("without profiles: status %d", w.Code)
+	}
+	s.Debug = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "a profile") })
+	w = httptest.NewRecorder()
+	s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/debug/pprof/heap", nil)) // without a socket it is nobody
+	if w.Code != http.StatusForbidden {
+		t.Errorf("to somebody: status %d: %s", w.Code, w.Body)
+	}
+}

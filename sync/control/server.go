@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,8 @@ const (
 type Server struct {
 	// Metrics answers GET /metrics, for everybody; nil: no such endpoint. Set it before Serve.
 	Metrics http.Handler
+	// Debug answers what lies below /debug/, for root; nil: no such endpoints. Set it before Serve.
+	Debug http.Handler
 
 	node    Node
 	log     *slog.Logger
@@ -143,6 +146,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // rootKey finds in a request's context whether root asks.
 type rootKey struct{}
 
+func isRoot(r *http.Request) bool {
+	root, _ := r.Context().Value(rootKey{}).(bool)
+	return root
+}
+
 // httpError is an error with a status other than 422.
 type httpError struct {
 	status int
@@ -155,6 +163,10 @@ func (e httpError) Error() string { return e.text }
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.Metrics != nil && r.URL.Path == "/metrics" && r.Method == http.MethodGet {
 		s.Metrics.ServeHTTP(w, r)
+		return
+	}
+	if s.Debug != nil && strings.HasPrefix(r.URL.Path, "/debug/") && isRoot(r) {
+		s.Debug.ServeHTTP(w, r)
 		return
 	}
 	answer, err := s.handle(w, r)
@@ -216,6 +228,9 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) (any, error) {
 		route = post
 	}
 	switch {
+	case s.Debug != nil && strings.HasPrefix(r.URL.Path, "/debug/"): // root has had its answer
+		s.denied.Add(1)
+		return nil, httpError{http.StatusForbidden, "pfsyncd: Operation not permitted (needs root)"}
 	case !ok:
 		return nil, httpError{http.StatusNotFound, fmt.Sprintf("%q: no such endpoint", r.URL.Path)}
 	case r.Method != route.method && both:
@@ -223,7 +238,7 @@ func (s *Server) handle(w http.ResponseWriter, r *http.Request) (any, error) {
 	case r.Method != route.method:
 		return nil, httpError{http.StatusMethodNotAllowed, fmt.Sprintf("%s: takes %s only", r.URL.Path, route.method)}
 	}
-	if root, _ := r.Context().Value(rootKey{}).(bool); route.rootOnly && !root {
+	if route.rootOnly && !isRoot(r) {
 		s.denied.Add(1)
 		return nil, httpError{http.StatusForbidden, denial(r.URL.Path)}
 	}

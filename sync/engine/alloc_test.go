@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
@@ -22,6 +23,9 @@ type feed struct {
 	sent     chan int // messages in the packets of one Send
 	orders   chan int // writes in one batch
 	ended    chan struct{}
+	said     uint64        // sequence of the Linux peer's last packet
+	wireB    atomic.Uint64 // bytes sent, with IP and Ethernet headers
+	wireP    atomic.Uint64 // packets
 
 	batches pfstate.Batches[pfstate.Change]
 	packets pfstate.Batches[link.Packet]
@@ -35,6 +39,9 @@ func (f *feed) Show([][]byte)                                  {}
 func (f *feed) Send(payloads [][]byte) (int, error) {
 	n := 0
 	for _, p := range payloads {
+		f.wireP.Add(1)
+		f.wireB.Add(uint64(14 + 20 + len(p)))
+		n += compactCount(p)
 		h, rest, _ := wire.ParseHeader(p)
 		for len(rest) > 0 {
 			s, next, err := h.NextSection(rest)
@@ -48,6 +55,52 @@ func (f *feed) Send(payloads [][]byte) (int, error) {
 		f.sent <- n
 	}
 	return len(payloads), nil
+}
+
+// compactCount is the number of compact messages in a packet.
+func compactCount(p []byte) (n int) {
+	t, err := wire.ParseTrailer(wire.Behind(p))
+	if err != nil {
+		return 0
+	}
+	for rest := t.Attrs; len(rest) > 0; {
+		typ, body, next, err := wire.NextAttr(rest)
+		if err != nil {
+			return n
+		}
+		rest = next
+		switch typ {
+		case wire.AttrDelete:
+			n += (len(body) - wire.CompactLen) / wire.DeletedLen
+		case wire.AttrInsert, wire.AttrState, wire.AttrUpdate:
+			for b := body[wire.CompactLen:]; len(b) > 0; b = b[1+int(b[0]):] {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// Listened: nobody watches pfsync0.
+func (f *feed) Listened() bool { return false }
+
+// greet lets a Linux peer say that it is there, and that it understands compact messages.
+func (f *feed) greet() { f.deliver(f.linux(nil)) }
+
+// linux is the next packet of that peer.
+func (f *feed) linux(add func(*wire.CompactWriter)) link.Packet {
+	var w wire.Writer
+	w.Reset(1480)
+	f.said++
+	t := wire.BeginTrailer(slices.Clone(w.Finish()), 0, theirEpoch, f.said)
+	t.Hello(wire.Hello{Creator: them, Features: wire.FeatureCompact})
+	if add != nil {
+		var c wire.CompactWriter
+		c.Reset(1380)
+		add(&c)
+		t.Compact(c.Bytes())
+	}
+	return link.Packet{Src: netip.AddrFrom4(theirAddr.As4()), TTL: 255, Payload: t.End()}
 }
 
 // newFeed starts an engine that is up, on a link that is up, with no bulk request open.
@@ -128,7 +181,17 @@ func changesOf(kind pfstate.ChangeKind) (all []pfstate.Change) {
 
 // From the table to the link nothing is allocated per state.
 func TestChangesAllocateNothing(t *testing.T) {
-	f := newFeed(t)
+	for _, compact := range []bool{false, true} {
+		f := newFeed(t)
+		if compact {
+			f.greet()
+		}
+		changesAllocateNothing(t, f)
+	}
+}
+
+func changesAllocateNothing(t *testing.T, f *feed) {
+	t.Helper()
 	born, moved, ended := changesOf(pfstate.Created), changesOf(pfstate.Updated), changesOf(pfstate.Deleted)
 	cycle := func() {
 		f.report(born)

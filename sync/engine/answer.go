@@ -115,7 +115,7 @@ func (e *Engine) tellSums(typ wire.AttrType, sums *[wire.Buckets]uint64) {
 
 // answerAsk tells a state, or that it is not known.
 func (e *Engine) answerAsk(id pfstate.ID) {
-	i := e.states.byID[id]
+	i := e.states.named(id)
 	switch {
 	case i == 0:
 		e.queueDelete(gone{id: id, unknown: true})

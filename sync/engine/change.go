@@ -34,7 +34,10 @@ func (e *Engine) changed(c *pfstate.Change) {
 }
 
 // find returns the record of the connection that s is.
-func (e *Engine) find(s *pfstate.State) slot { return e.states.byFlow[flowOf(s)] }
+func (e *Engine) find(s *pfstate.State) slot {
+	f := flowOf(s)
+	return e.states.flowing(&f)
+}
 
 // moved takes what traffic made of a state: a new one, or progress.
 func (e *Engine) moved(c *pfstate.Change) {
@@ -53,7 +56,7 @@ func (e *Engine) moved(c *pfstate.Change) {
 		}
 		i = e.states.add(&c.State, local, e.now)
 		r := e.states.at(i)
-		r.ref, r.carrier, r.active, r.generation = c.Ref, true, e.now, e.dump.generation
+		r.ref, r.carrier, r.active, r.generation = c.Ref, true, stampOf(e.now), e.dump.generation
 		e.graves.dig(r.id)
 		e.queueInsert(i)
 		return
@@ -78,7 +81,7 @@ func (e *Engine) progress(i slot, c *pfstate.Change) {
 	if !r.carrier && r.word.by >= firstPeer {
 		e.counters.add(takenOver)
 	}
-	r.ref, r.carrier, r.active, r.absent, r.generation = c.Ref, true, e.now, false, e.dump.generation
+	r.ref, r.carrier, r.active, r.absent, r.generation = c.Ref, true, stampOf(e.now), false, e.dump.generation
 	r.leased, r.doomed, r.retry = false, false, false
 	if c.Kind != pfstate.Seen {
 		r.mute = false
@@ -87,6 +90,7 @@ func (e *Engine) progress(i slot, c *pfstate.Change) {
 	r.src.State, r.src.WScale = c.State.Src.State, c.State.Src.WScale
 	r.dst.State, r.dst.WScale = c.State.Dst.State, c.State.Dst.WScale
 	r.timeout = c.State.Timeout
+	e.states.observe(i, c)
 	e.states.account(i, &c.State)
 	r.learn(&c.State, e.now)
 	if c.Kind != pfstate.Seen && r.written != 0 && e.now-r.written < time.Second {
@@ -147,7 +151,7 @@ func (e *Engine) forget(i slot, by *peer) {
 		taker = by.self
 	}
 	e.drop(r.id, r.word, taker, e.packetSeq)
-	e.dump.ended(r.flow())
+	e.dump.ended(e.states.flow(i))
 	e.states.remove(i)
 }
 
@@ -204,13 +208,24 @@ func (e *Engine) refused(c *pfstate.Change) {
 }
 
 // writeState gives the table the order w for the state in i, as the record has it.
-func (e *Engine) writeState(w pfstate.Write, i slot) {
+func (e *Engine) writeState(w pfstate.Write, i slot) { e.order(w, i, w.Kind == pfstate.WriteInsert) }
+
+// order is writeState. What conntrack alone knows goes with it if beyond is set, and
+// otherwise only what is of the progress: what rules do to an entry here, they keep.
+func (e *Engine) order(w pfstate.Write, i slot, beyond bool) {
 	r := e.states.at(i)
 	if r.shadow || r.absent && w.Kind != pfstate.WriteInsert {
 		return
 	}
 	w.Ref = r.ref
-	e.states.state(i, e.now, &w.State)
+	e.states.bare(i, e.now, &w.State)
+	switch x := &w.State.Linux; {
+	case beyond:
+	case w.Renew:
+		x.Has = 0
+	default:
+		x.Has &= pfstate.HasStatus | pfstate.HasTCP
+	}
 	e.states.join(i, &w.State)
 	if w.Kind == pfstate.WriteInsert || w.Kind == pfstate.WriteUpdate {
 		e.setTime(r, &w)

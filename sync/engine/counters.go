@@ -88,6 +88,9 @@ const (
 	otherFormat
 	pairHalves
 	pairsWhole
+	outCompact
+	inCompact
+	formChanges
 
 	numCounters
 )
@@ -170,6 +173,9 @@ var counterTable = [numCounters]struct{ name, help string }{
 	otherFormat:     {"otherformat", "states that a peer wrote in another format than ours"},
 	pairHalves:      {"pairhalves", "messages sent of the second states that a pf has of our connections"},
 	pairsWhole:      {"pairswhole", "states with both ends translated sent whole for the sake of Linux peers: no pf can use them"},
+	outCompact:      {"ocompact", "messages sent in the compact form (counted by action too)"},
+	inCompact:       {"icompact", "messages received in the compact form (counted by action too)"},
+	formChanges:     {"formchanges", "times that the form of messages changed, because a peer that does not understand compact ones came or went"},
 	insertsRetried:  {"insertsretried", "states offered to the table again after it had refused them"},
 }
 

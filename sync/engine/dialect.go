@@ -114,13 +114,14 @@ func (e *Engine) unlearn() {
 	e.dialect = dialect{Dialect: e.dialect.Dialect}
 }
 
-// relearn does so once no BSD is known any more whose packets are read.
+// relearn does so once no BSD whose packets are read has been heard for long. A silent
+// one that is not forgotten is spoken to as before, until another one is heard.
 func (e *Engine) relearn() {
 	if !e.dialect.learnt {
 		return
 	}
 	some := false
-	e.peers.each(func(p *peer) { some = some || !p.linux && p.versioned == "" })
+	e.peers.each(func(p *peer) { some = some || !p.linux && p.versioned == "" && e.now-p.heard <= bsdForgets })
 	if !some {
 		e.unlearn()
 	}
@@ -223,13 +224,4 @@ func (d *dialect) toFreeBSD(s *pfstate.State) {
 	for _, k := range []*pfstate.Key{&s.Wire, &s.Stack} {
 		k.Port[responder] = k.Port[1-responder]
 	}
-}
-
-// writeWhole adds the state in i to a packet.
-func (e *Engine) writeWhole(w *wire.Writer, a wire.Action, i slot, s *pfstate.State) bool {
-	e.dialect.toFreeBSD(s)
-	if len(e.states.more) > 0 {
-		return w.StateWith(a, s, e.moreOf(i))
-	}
-	return w.State(a, s)
 }

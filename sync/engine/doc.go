@@ -18,15 +18,33 @@
 //
 //   - window, ring, resend: a gap in a peer's packets is asked for, and repeated out
 //     of the packets sent last. A packet is taken once.
+//
 //   - owner, digest: who says a state last answers for it. Each firewall sums up what
 //     it answers for, and each other what it was told, as of the same packet: the
 //     sums are equal, also under load, or something has been lost.
+//
 //   - repair, answer: a difference is located by the sums of buckets, then by the
 //     lists of those that differ, and what differs is asked for.
+//
 //   - lease: a copy lives as long as its living owner, and shows by its time left
 //     in the table that its traffic has moved here.
+//
 //   - restart: after a restart the peers need not tell what is known in the table.
+//
 //   - peers: who is up, stale, dead, deaf, or somebody else.
 //
+//   - compact, linux: while all peers understand them, states are told by compact
+//     messages in the trailer, with what only conntrack knows. A state is named in the
+//     digests by the message that said it last, in whichever form that was, at both
+//     ends: the form may change at any packet, and peers of different age agree. Only
+//     names made from the table (after a restart, or to settle who owns a state) have to
+//     guess: they try the compact one, and a wrong guess costs a message, no more.
+//
 // Towards a peer without trailers all is as in OpenBSD.
+//
+// # Memory
+//
+// A record takes 192 bytes, found by two indices of 4 bytes a slot. Beside the records, in
+// maps, are what only few have: addresses of IPv6, what a pf knows of its peers and
+// rules, labels and the like.
 package engine

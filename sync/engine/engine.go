@@ -21,7 +21,7 @@ const (
 	fastBound   = 2 * time.Second // a state heard of within this is pushed, as in OpenBSD
 	sweepEvery  = 250 * time.Millisecond
 	paceEvery   = time.Millisecond
-	writesBound = 1 << 14 // writes waiting for the table above which no packets are read
+	writesBound = 1 << 12 // writes waiting for the table above which no packets are read
 	lastFlushes = 64      // of what is pending when the engine ends
 )
 
@@ -99,6 +99,7 @@ type Engine struct {
 	paired     bool          // both halves of each connection are told
 	otherHalf  pfstate.State // of the state being sent
 	update     wire.UpdC     // the update in it being handled
+	merged     ends          // what is made of it
 	pace       *time.Timer
 	pacing     bool
 
@@ -123,6 +124,7 @@ type Engine struct {
 	beaconed  time.Duration
 	greeted   time.Duration
 	sentAt    []uint64 // e.seq, each second
+	terse     compact
 
 	// Of the packet being handled.
 	speaking    *peer

@@ -70,7 +70,7 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 	if said != 0 {
 		e.told(i, said)
 	}
-	r.heard, r.generation, r.unsure = e.now, e.dump.generation, s.Expire == 0
+	r.heard, r.generation, r.unsure = stampOf(e.now), e.dump.generation, s.Expire == 0
 	if twin != 0 {
 		e.marry(twin, i)
 	}
@@ -168,7 +168,7 @@ func (e *Engine) limited(p *peer) bool {
 // names other keys by it speaks of a successor.
 func (e *Engine) known(i slot, s *pfstate.State, said uint64) {
 	r := e.states.at(i)
-	if !r.shadow && r.flow() != flowOf(s) {
+	if f := flowOf(s); !r.shadow && !e.states.isFlow(i, &f) {
 		e.remove(i)
 		if e.importState(wire.ActIns, s, said) == refusedForGood && said != 0 {
 			e.refuse(s.ID, said)
@@ -190,7 +190,7 @@ func (e *Engine) known(i slot, s *pfstate.State, said uint64) {
 	if s.Src.State == r.src.State && s.Dst.State == r.dst.State {
 		expire = max(expire, r.expire(e.now))
 	}
-	e.update = wire.UpdC{ID: s.ID, Src: s.Src, Dst: s.Dst, Timeout: s.Timeout}
+	e.update = wire.UpdC{ID: s.ID, Src: s.Src, Dst: s.Dst, Timeout: s.Timeout, Linux: s.Linux}
 	e.merge(i, &e.update, expire)
 }
 

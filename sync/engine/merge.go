@@ -13,7 +13,7 @@ import (
 // lives on for expire; 0 begins a full period, however long the table has it.
 func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 	r := e.states.at(i)
-	r.heard = e.now
+	r.heard = stampOf(e.now)
 	// Traffic may have moved the table's entry on, the event of it on its way to us:
 	// what is no news must not set it back.
 	news := r.behind(u)
@@ -22,12 +22,18 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 		isStale = staleTCP
 	}
 	staleSides := 0
-	for _, side := range []struct{ ours, theirs *pfstate.Peer }{{&r.src, &u.Src}, {&r.dst, &u.Dst}} {
+	src, dst := &e.merged[0], &e.merged[1] // not variables here: those would be on the heap
+	e.states.ends(i, src, dst)
+	beyond := e.states.differs(i, &u.Linux) // what pf's words do not tell is news
+	for _, side := range []struct{ ours, theirs *pfstate.Peer }{{src, &u.Src}, {dst, &u.Dst}} {
 		if isStale(side.ours, side.theirs) {
 			staleSides++
 		} else {
 			*side.ours = *side.theirs
 		}
+	}
+	if staleSides < 2 {
+		e.states.setEnds(i, src, dst)
 	}
 	if expire == 0 && (r.shadow || r.absent) {
 		expire = u.Timeout.Default() // no table to ask
@@ -35,6 +41,7 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 	if r.absent && r.retry { // not in the table, but it may be soon
 		if staleSides < 2 {
 			r.timeout = u.Timeout
+			e.states.tell(i, &u.Linux)
 		}
 		return
 	}
@@ -44,13 +51,16 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 			r.timeout, expire = pfstate.TimeoutOf(r.proto, r.src.State, r.dst.State), 0
 		}
 		if r.carrier && !news && e.speaking.linux {
-			return // what traffic does with the entry's time is better known here
+			return // what traffic does with the entry is better known here
+		}
+		if beyond {
+			e.states.tell(i, &u.Linux)
 		}
 		if r.carrier {
 			expire = 0
 		}
 		r.learnt, r.lifetime, r.unsure = e.now, expire, expire == 0
-		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: !news}, i)
+		e.order(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: !news}, i, beyond)
 	}
 	if staleSides > 0 {
 		e.counters.add(stale)

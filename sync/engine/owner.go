@@ -91,15 +91,14 @@ func (e *Engine) attribute(i slot, w word, seq uint64) {
 	}
 }
 
-// say notes that packet seq says the state in i, and that we answer for it.
-func (e *Engine) say(i slot, seq uint64) {
-	r := e.states.at(i)
-	e.attribute(i, word{said: wire.Said(r.id, &r.src, &r.dst, r.timeout), by: ourselves}, seq)
+// say notes that packet seq says the state in i in that form, and that we answer for it.
+func (e *Engine) say(i slot, seq uint64, f form) {
+	e.attribute(i, word{said: e.states.name(i, f), by: ourselves}, seq)
 }
 
 // inherit is say for a state whose owner is gone.
-func (e *Engine) inherit(i slot, seq uint64) {
-	e.say(i, seq)
+func (e *Engine) inherit(i slot, seq uint64, f form) {
+	e.say(i, seq, f)
 	e.states.at(i).word.heir = true
 }
 

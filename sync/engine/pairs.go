@@ -51,11 +51,15 @@ func (e *Engine) half(i slot) bool {
 	return e.paired && r.twin == 0 && e.hasPartner(r.id)
 }
 
+// halves tells that they are told in the packets being built: the compact form is for
+// Linux peers alone.
+func (e *Engine) halves() bool { return e.paired && !e.terse.on }
+
 // split makes of s, which is the state in i, what is to be told under its id, and
 // its other half. With both ends translated none of the halves says all, so that as
 // long as a Linux peer listens a BSD gets no state out that it could use.
 func (e *Engine) split(i slot, s *pfstate.State) bool {
-	if !e.half(i) {
+	if !e.halves() || !e.half(i) {
 		return false
 	}
 	in, out := s.Split()
@@ -90,7 +94,7 @@ func (e *Engine) putOtherUpdC(u *wire.UpdC) {
 
 // putOtherDelete ends the other half. Whoever has none overlooks it.
 func (e *Engine) putOtherDelete(id pfstate.ID) {
-	if e.paired && e.hasPartner(id) {
+	if e.halves() && e.hasPartner(id) {
 		e.counters.add(pairHalves)
 		e.out.put(wire.FlagPair, func(w *wire.Writer) bool { return w.ID(wire.ActDelC, id.Partner()) })
 	}
@@ -98,10 +102,10 @@ func (e *Engine) putOtherDelete(id pfstate.ID) {
 
 // slotOf finds the record of id, or that whose other half a BSD means by it.
 func (e *Engine) slotOf(id pfstate.ID) slot {
-	if i := e.states.byID[id]; i != 0 || !e.paired || e.speaking.linux {
+	if i := e.states.named(id); i != 0 || !e.paired || e.speaking.linux {
 		return i
 	}
-	if i := e.states.byID[id.Partner()]; i != 0 && e.half(i) {
+	if i := e.states.named(id.Partner()); i != 0 && e.half(i) {
 		return i
 	}
 	return 0
@@ -121,31 +125,35 @@ func (e *Engine) otherTold(s *pfstate.State) bool {
 
 // stackFlow is the connection as the stack sees it: of a state in after, of a state
 // out before translation. The two states of a pf have it in common.
-func (r *record) stackFlow() flow {
-	k, i := &r.stack, 0
-	if r.direction == pfstate.Out {
-		i = 1
-	}
-	return flow{
-		src: k.addr[i], dst: k.addr[1-i], srcPort: k.port[i], dstPort: k.port[1-i],
-		zone: k.rdomain, proto: r.proto, family: k.family,
+func (st *store) stackFlow(i slot) flow {
+	_, first := before(st.at(i).direction)
+	return st.flowBy(i, stackKey, first)
+}
+
+// leaveStack is leaveFlow for byStack.
+func (st *store) leaveStack(i slot) {
+	if f := st.stackFlow(i); st.byStack[f] == i {
+		delete(st.byStack, f)
 	}
 }
 
-// redirected tells that the record is a pf's state of direction in whose
+// redirected tells that the record in i is a pf's state of direction in whose
 // destination is translated: the connection has another flow behind it.
-func (r *record) redirected() bool { return r.direction == pfstate.In && r.wire != r.stack }
+func (st *store) redirected(i slot) bool {
+	return st.at(i).direction == pfstate.In && st.translated(i)
+}
 
 // otherOf finds the other state of the connection that s is a half of, where the
 // two have different flows, 0: it is not known.
 func (st *store) otherOf(s *pfstate.State) slot {
-	r := record{wire: packKey(&s.Wire), stack: packKey(&s.Stack), direction: s.Direction, proto: s.Proto}
+	_, first := before(s.Direction)
+	f := flowIn(&s.Stack, first, s.Proto)
 	i := slot(0)
 	switch {
-	case r.redirected():
-		i = st.byFlow[r.stackFlow()]
-	case r.direction == pfstate.Out:
-		i = st.byStack[r.stackFlow()]
+	case s.Direction == pfstate.Out:
+		i = st.byStack[f]
+	case s.Translated():
+		i = st.flowing(&f)
 	}
 	if i == 0 {
 		return 0
@@ -166,7 +174,8 @@ func (st *store) join(i slot, s *pfstate.State) {
 	}
 	other := st.at(r.twin)
 	var t pfstate.State
-	t.Wire, t.Stack, t.Direction, t.Proto = other.wire.unpack(), other.stack.unpack(), other.direction, other.proto
+	st.unpack(r.twin, &t)
+	t.Direction, t.Proto = other.direction, other.proto
 	in, out := s, &t
 	if r.direction == pfstate.Out {
 		in, out = out, in
@@ -180,13 +189,12 @@ func (st *store) join(i slot, s *pfstate.State) {
 // marry makes the states in i and j, the younger one, twins, and sees to it that
 // the table has one entry of both.
 func (e *Engine) marry(i, j slot) {
-	older, younger := e.states.at(i), e.states.at(j)
-	apart := older.flow() != younger.flow()
-	if apart && !older.redirected() {
+	apart := e.states.flow(i) != e.states.flow(j)
+	if apart && !e.states.redirected(i) {
 		e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i) // by another flow than the two will have
 	}
 	e.states.pair(i, j)
-	if younger.shadow && apart && younger.wire != younger.stack {
+	if e.states.at(j).shadow && apart && e.states.translated(j) {
 		// The entry is there, but not yet what becomes of its source.
 		e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
 		e.writeState(pfstate.Write{Kind: pfstate.WriteInsert}, i)
@@ -198,7 +206,7 @@ func (e *Engine) marry(i, j slot) {
 func (e *Engine) divorce(i slot) {
 	r := e.states.at(i)
 	twin := r.twin
-	apart := twin != 0 && !r.shadow && r.flow() != e.states.at(twin).flow()
+	apart := twin != 0 && !r.shadow && e.states.flow(i) != e.states.flow(twin)
 	if apart {
 		e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
 	}

@@ -75,6 +75,10 @@ type peer struct {
 	version   uint8  // of a BSD's packets
 	format    string // of its states, FreeBSD's; "": none came yet
 	older     bool   // than ours, which it may not read
+
+	compact bool       // it understands compact messages
+	probes  int        // of a silent BSD: how often it was asked for a state since it was heard
+	probed  pfstate.ID // that state
 }
 
 // took is a state taken over from a peer: its digests do not count before it has
@@ -243,6 +247,7 @@ func (e *Engine) restarted(p *peer, epoch uint64) {
 func (e *Engine) came(p *peer) {
 	p.heard = e.now
 	p.packets++
+	p.probes = 0
 	if p.dead || p.quiet {
 		e.log.Info("peer is heard again", "peer", p.addr)
 		p.dead, p.quiet = false, false
@@ -260,7 +265,7 @@ func (e *Engine) watchPeers() {
 			stale, dead, forgotten = bsdStale, bsdForgets, bsdForgets
 		}
 		switch {
-		case age > forgotten:
+		case age > forgotten && e.mayForget(p):
 			e.leave(p)
 			return
 		case age > dead && !p.dead:
@@ -301,7 +306,7 @@ func (e *Engine) watchHearing(p *peer) {
 
 // introduced takes what a peer says of itself.
 func (e *Engine) introduced(p *peer, h wire.Hello) {
-	p.creator = h.Creator
+	p.creator, p.compact = h.Creator, h.Features&wire.FeatureCompact != 0
 	if h.Creator == e.cfg.Creator {
 		e.ownCreator(p)
 	}

@@ -74,7 +74,7 @@ func (e *Engine) updateEvent(i slot) {
 			}
 		}
 	}
-	if r.heard != 0 && e.now-r.heard < fastBound {
+	if r.heard != 0 && r.heard.age(e.now) < fastBound {
 		e.push = true
 	}
 }

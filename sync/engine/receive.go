@@ -98,6 +98,9 @@ func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, h *wire.Header, r
 	bad := e.preamble(sender, t)
 	if t.Flags&wire.FlagPair == 0 {
 		e.sections(h, rest)
+		if err := e.compactMessages(t); bad == nil {
+			bad = err
+		}
 	}
 	if err := e.postscript(sender, t); bad == nil {
 		bad = err
@@ -135,6 +138,7 @@ func (e *Engine) receiveBSD(p *link.Packet, h *wire.Header, rest []byte) {
 	e.came(sender)
 	sender.version = h.Version
 	e.speaking, e.packetSeq, e.packetFlags, e.late = sender, 0, 0, false
+	e.speaks(e.form())
 	e.sections(h, rest)
 	e.newcomer(fresh)
 	if fresh {
@@ -221,7 +225,7 @@ func (e *Engine) eachID(s wire.Section, handle func(pfstate.ID, slot)) {
 			e.counters.add(badValue)
 			continue
 		}
-		handle(id, e.states.byID[id])
+		handle(id, e.states.named(id))
 	}
 }
 
@@ -241,12 +245,15 @@ func (e *Engine) receiveUpd(s wire.Section) {
 // receiveState takes a whole state and reports whether it is in the store.
 func (e *Engine) receiveState(a wire.Action, s *pfstate.State) bool {
 	p := e.speaking
+	if e.probeAnswered(s.ID) {
+		return true
+	}
 	said := uint64(0) // an answer names nobody who answers for it
 	if e.packetFlags&wire.FlagAnswer == 0 {
-		said = wire.Said(s.ID, &s.Src, &s.Dst, s.Timeout)
+		said = wire.SaidCompact(s.ID, &s.Src, &s.Dst, s.Timeout, &s.Linux)
 	}
 	e.unrefuse(p, s.ID)
-	if i := e.states.byID[s.ID]; i != 0 {
+	if i := e.states.named(s.ID); i != 0 {
 		if !e.overtaken(i) {
 			e.known(i, s, said)
 		}
@@ -281,15 +288,20 @@ func (e *Engine) receiveUpdC(s wire.Section) {
 			e.counters.add(badValue)
 			continue
 		}
-		i := e.slotOf(u.ID)
-		switch {
-		case i != 0 && e.overtaken(i):
-		case i != 0:
-			u.ID = e.states.at(i).id
-			e.updateTold(i, u)
-		case e.graves.of(u.ID) == noGrave:
-			e.request(u.ID)
-		}
+		e.receiveUpdate(u)
+	}
+}
+
+// receiveUpdate takes an update of either form.
+func (e *Engine) receiveUpdate(u *wire.UpdC) {
+	i := e.slotOf(u.ID)
+	switch {
+	case i != 0 && e.overtaken(i):
+	case i != 0:
+		u.ID = e.states.at(i).id
+		e.updateTold(i, u)
+	case e.graves.of(u.ID) == noGrave:
+		e.request(u.ID)
 	}
 }
 
@@ -299,7 +311,7 @@ func (e *Engine) updateTold(i slot, u *wire.UpdC) {
 	switch {
 	case e.packetFlags&wire.FlagAnswer != 0:
 	case e.speaking.linux:
-		e.told(i, wire.Said(u.ID, &u.Src, &u.Dst, u.Timeout))
+		e.told(i, wire.SaidCompact(u.ID, &u.Src, &u.Dst, u.Timeout, &u.Linux))
 	case r.behind(u) || !r.justActive(e.now):
 		r.carrier = false // the peer has seen traffic; else it only answers a stale message
 		e.told(i, wire.Said(u.ID, &u.Src, &u.Dst, u.Timeout))
@@ -333,7 +345,7 @@ func (e *Engine) receiveDelC(s wire.Section) {
 
 // receiveDel uses only the id of the full state, as OpenBSD does.
 func (e *Engine) receiveDel(s wire.Section) {
-	e.eachState(s, func(state *pfstate.State) { e.removeFor(state.ID, e.states.byID[state.ID]) })
+	e.eachState(s, func(state *pfstate.State) { e.removeFor(state.ID, e.states.named(state.ID)) })
 }
 
 // removeFor removes the state id, in slot i if it is known, because a peer says so.

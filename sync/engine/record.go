@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"net/netip"
 	"time"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
@@ -20,38 +19,23 @@ const (
 // slot is a record's index in the store; 0 is no record.
 type slot uint32
 
-// key is pfstate.Key without pointers.
-type key struct {
-	addr    [2][16]byte
-	port    [2]uint16
-	rdomain uint16
-	family  uint8 // 4 or 6, 0: no address
-}
-
-// flow is the identity of a connection within one table: who began it with what.
-type flow struct {
-	src, dst         [16]byte
-	srcPort, dstPort uint16
-	zone             uint16
-	proto, family    uint8
-}
-
 // record is what the engine knows of one state. It holds no pointer: a million
 // of them cost the garbage collector nothing.
 type record struct {
-	id          pfstate.ID
-	wire, stack key
-	src, dst    pfstate.Peer
+	id       pfstate.ID
+	keys     keys
+	src, dst end
 
 	// Since the engine's start, in nanoseconds.
-	created  time.Duration
 	learnt   time.Duration // when lifetime was learnt
 	lifetime time.Duration // left at that moment
 	until    time.Duration // when the table's entry runs out unless traffic renews it; 0: not known
 	written  time.Duration // when the table was last ordered to change its entry, 0 never
 	probed   time.Duration // when the table was last asked for it
-	heard    time.Duration // last pfsync message for this state, 0 never
-	active   time.Duration // last sign of traffic here, 0 never
+
+	created stamp
+	heard   stamp // last pfsync message for this state, 0 never
+	active  stamp // last sign of traffic here, 0 never
 
 	word word // what was last said of it, by us or by a peer
 
@@ -61,6 +45,11 @@ type record struct {
 	probe      uint32 // the last; 0: none
 	prev, next slot   // in the queue
 	twin       slot   // pf's other state of the same connection
+
+	mark   uint32
+	has    pfstate.LinuxFields
+	status uint8
+	tcp    [2]uint8
 
 	flags     pfstate.Flags
 	proto     uint8
@@ -81,6 +70,7 @@ type record struct {
 	unsure    bool // the table chose the lifetime: ask before judging whether it was renewed
 	shadow    bool // of two twins the one that is not in the table
 	extra     bool // the store has more of it
+	deep      bool // and of its peers
 }
 
 // extra is what pf says of a state and Linux has no use for, kept to answer peers.
@@ -93,62 +83,6 @@ type extra struct {
 	log, syncFlags    uint8
 	minTTL, setTOS    uint8
 	setPrio           [2]uint8
-}
-
-func packKey(k *pfstate.Key) (p key) {
-	p.port, p.rdomain = k.Port, k.RDomain
-	for i, a := range k.Addr {
-		if !a.IsValid() {
-			continue
-		}
-		p.family = 6
-		if a.Is4() {
-			p.family = 4
-			a4 := a.As4()
-			copy(p.addr[i][:], a4[:])
-		} else {
-			p.addr[i] = a.As16()
-		}
-	}
-	return p
-}
-
-func (p *key) unpack() (k pfstate.Key) {
-	k.Port, k.RDomain = p.port, p.rdomain
-	for i := range p.addr {
-		switch p.family {
-		case 4:
-			k.Addr[i] = netip.AddrFrom4([4]byte(p.addr[i][:4]))
-		case 6:
-			k.Addr[i] = netip.AddrFrom16(p.addr[i])
-		}
-	}
-	return k
-}
-
-// before is the key before translation: whom the initiator called.
-func (r *record) before() *key {
-	if r.direction == pfstate.Out {
-		return &r.stack
-	}
-	return &r.wire
-}
-
-func (r *record) flow() flow {
-	k, i := r.before(), 0
-	if r.direction == pfstate.Out {
-		i = 1
-	}
-	return flow{
-		src: k.addr[i], dst: k.addr[1-i], srcPort: k.port[i], dstPort: k.port[1-i],
-		zone: k.rdomain, proto: r.proto, family: k.family,
-	}
-}
-
-// flowOf is the flow of a state that has no record yet.
-func flowOf(s *pfstate.State) flow {
-	r := record{wire: packKey(&s.Wire), stack: packKey(&s.Stack), direction: s.Direction, proto: s.Proto}
-	return r.flow()
 }
 
 // learn takes over the lifetime of s.
@@ -170,7 +104,7 @@ func (r *record) ahead(s *pfstate.State) bool {
 
 // justActive tells that traffic has moved the state here a moment ago.
 func (r *record) justActive(now time.Duration) bool {
-	return r.active != 0 && now-r.active < fastBound
+	return r.active != 0 && r.active.age(now) < fastBound
 }
 
 // closed tells that both sides of a TCP connection have ended.

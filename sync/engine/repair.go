@@ -242,7 +242,7 @@ func (e *Engine) mend(p *peer) {
 	r := &p.repair
 	var ask []pfstate.ID
 	for id, said := range r.listed {
-		i := e.states.byID[id]
+		i := e.states.named(id)
 		switch {
 		case i == 0 && p.refused[id] == said:
 		case i == 0:
@@ -296,7 +296,7 @@ func (e *Engine) dispute(p *peer, i slot, said uint64) (ask bool) {
 		}
 		return true
 	}
-	if wire.Said(r.id, &r.src, &r.dst, r.timeout) != said {
+	if e.states.name(i, terse) != said && e.states.name(i, plain) != said {
 		return true
 	}
 	e.attribute(i, word{said: said, by: p.self, life: p.life}, e.packetSeq)

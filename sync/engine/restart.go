@@ -15,9 +15,6 @@ func (r *record) kept(creator uint32) bool {
 	return r.origin == inherited && !r.injected && !r.claimed && r.id.Creator == creator && r.word.said == 0
 }
 
-// name is what is to be said of r as it stands.
-func (r *record) name() uint64 { return wire.Said(r.id, &r.src, &r.dst, r.timeout) }
-
 // sendHave tells the peers the digests of what was found in the table.
 func (e *Engine) sendHave() {
 	if e.states.count[inherited] == 0 {
@@ -25,9 +22,9 @@ func (e *Engine) sendHave() {
 	}
 	var sums [wire.Buckets]uint64
 	some := false
-	e.states.all(func(_ slot, r *record) {
+	e.states.all(func(i slot, r *record) {
 		if r.kept(e.cfg.Creator) {
-			sums[wire.Bucket(r.id)] += r.name()
+			sums[wire.Bucket(r.id)] += e.states.name(i, terse)
 			some = true
 		}
 	})
@@ -63,9 +60,9 @@ func (e *Engine) compareHave(p *peer) {
 	}
 	orphaned := func(r *record) bool { return r.id.Creator == p.creator && e.orphan(r) }
 	var sums [wire.Buckets]uint64
-	e.states.all(func(_ slot, r *record) {
+	e.states.all(func(i slot, r *record) {
 		if orphaned(r) {
-			sums[wire.Bucket(r.id)] += r.name()
+			sums[wire.Bucket(r.id)] += e.states.name(i, terse)
 		}
 	})
 	var same [wire.Buckets / 8]byte
@@ -76,7 +73,7 @@ func (e *Engine) compareHave(p *peer) {
 	}
 	e.states.all(func(i slot, r *record) {
 		if b := wire.Bucket(r.id); same[b/8]&(1<<(b%8)) != 0 && orphaned(r) {
-			e.attribute(i, word{said: r.name(), by: p.self, life: p.life}, e.packetSeq)
+			e.attribute(i, word{said: e.states.name(i, terse), by: p.self, life: p.life}, e.packetSeq)
 		}
 	})
 	e.log.Info("states of a restarted peer compared", "peer", p.addr, "same", bitsIn(same[:]), "buckets", wire.Buckets)
@@ -100,7 +97,7 @@ func (e *Engine) receiveSame(p *peer, body []byte) error {
 	e.states.all(func(i slot, r *record) {
 		if b := wire.Bucket(r.id); same[b/8]&(1<<(b%8)) != 0 && r.kept(e.cfg.Creator) {
 			r.claimed = true
-			e.attribute(i, word{said: r.name(), by: ourselves}, 0)
+			e.attribute(i, word{said: e.states.name(i, terse), by: ourselves}, 0)
 		}
 	})
 	return nil

@@ -51,6 +51,8 @@ type rig struct {
 	sent   []string   // messages sent since they were last asked for
 	sizes  []int      // of the packets they were in
 	shown  int        // packets on pfsync0
+	frames []string   // messages in them
+	unseen bool       // nobody watches pfsync0
 	writes []pfstate.Write
 	raw    []sentPacket // with their trailers, since they were last asked for
 	epoch  uint64       // of the engine
@@ -149,6 +151,16 @@ func (t *rigTap) Show(payloads [][]byte) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.shown += len(payloads)
+	for _, p := range payloads {
+		t.frames = append(t.frames, messages(t.t, p)...)
+		t.frames = append(t.frames, compactNames(t.t, p)...)
+	}
+}
+
+func (t *rigTap) Listened() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.unseen
 }
 
 type rigLink rig

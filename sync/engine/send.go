@@ -20,64 +20,95 @@ const (
 // Messages are sorted by the flags of the packets they go into.
 type packets struct {
 	writers  []*wire.Writer
+	compact  []*wire.CompactWriter // of the same packet, which has messages in one of both
 	flags    []wire.TrailerFlags
-	open     int    // writers in use
-	current  [8]int // by flags: one more than the writer that takes messages
+	open     int       // writers in use
+	current  [2][8]int // by form and flags: one more than the writer that takes messages
 	dialect  wire.Dialect
 	max      int
 	spare    int // bytes for a trailer
 	payloads [][]byte
-	sent     []wire.TrailerFlags // of payloads
+	sent     []behind // of payloads
 	state    pfstate.State
 	update   wire.UpdC
 }
 
+// behind is what goes into the trailer of a packet.
+type behind struct {
+	flags   wire.TrailerFlags
+	compact []byte // attributes
+}
+
+// form of a message.
+type form uint8
+
+const (
+	plain form = iota // a message of pf
+	terse             // a compact one, in the trailer
+)
+
 func (p *packets) begin(maxPayload, spare int) {
 	p.open, p.max, p.spare = 0, maxPayload, spare
-	p.current = [8]int{}
+	p.current = [2][8]int{}
 }
 
 // next opens another packet.
-func (p *packets) next(flags wire.TrailerFlags) *wire.Writer {
+func (p *packets) next(f form, flags wire.TrailerFlags) *wire.Writer {
 	if p.open == len(p.writers) {
 		p.writers = append(p.writers, new(wire.Writer))
+		p.compact = append(p.compact, new(wire.CompactWriter))
 		p.flags = append(p.flags, 0)
 	}
 	w := p.writers[p.open]
 	w.Spare, w.Dialect = p.spare, p.dialect
 	w.Reset(p.max)
+	if f == terse {
+		p.compact[p.open].Reset(p.max - wire.HeaderLen)
+	} else {
+		p.compact[p.open].Reset(0)
+	}
 	p.flags[p.open] = flags
 	p.open++
-	p.current[flags] = p.open
+	p.current[f][flags] = p.open
 	return w
 }
 
 // at is where the next message with those flags goes, if it fits: the number of
 // the packet, counted from 0.
-func (p *packets) at(flags wire.TrailerFlags) (*wire.Writer, int) {
-	if p.current[flags] == 0 {
-		p.next(flags)
+func (p *packets) at(f form, flags wire.TrailerFlags) int {
+	if p.current[f][flags] == 0 {
+		p.next(f, flags)
 	}
-	n := p.current[flags] - 1
-	return p.writers[n], n
+	return p.current[f][flags] - 1
 }
 
 // put writes a message into the packet with those flags, or into a new one, and
 // returns the packet's number, counted from 0.
 func (p *packets) put(flags wire.TrailerFlags, write func(*wire.Writer) bool) int {
-	if w, n := p.at(flags); write(w) {
+	if n := p.at(plain, flags); write(p.writers[n]) {
 		return n
 	}
-	write(p.next(flags))
-	return p.current[flags] - 1
+	write(p.next(plain, flags))
+	return p.current[plain][flags] - 1
 }
 
-func (p *packets) finish() ([][]byte, []wire.TrailerFlags) {
+// putCompact is put for a compact message.
+func (p *packets) putCompact(flags wire.TrailerFlags, write func(*wire.CompactWriter) bool) int {
+	if n := p.at(terse, flags); write(p.compact[n]) {
+		return n
+	}
+	p.next(terse, flags)
+	n := p.current[terse][flags] - 1
+	write(p.compact[n])
+	return n
+}
+
+func (p *packets) finish() ([][]byte, []behind) {
 	p.payloads, p.sent = p.payloads[:0], p.sent[:0]
 	for i, w := range p.writers[:p.open] {
-		if !w.Empty() {
+		if c := p.compact[i]; !w.Empty() || !c.Empty() {
 			p.payloads = append(p.payloads, w.Finish())
-			p.sent = append(p.sent, p.flags[i])
+			p.sent = append(p.sent, behind{flags: p.flags[i], compact: c.Bytes()})
 		}
 	}
 	return p.payloads, p.sent
@@ -87,9 +118,13 @@ func (p *packets) finish() ([][]byte, []wire.TrailerFlags) {
 func (e *Engine) held() bool { return e.linkState.Config.Syncdev != "" && !e.linkState.Up }
 
 // build begins to build packets.
-func (e *Engine) build() {
+func (e *Engine) build() { e.buildAs(e.form()) }
+
+// buildAs begins packets of states in that form.
+func (e *Engine) buildAs(f form) {
 	e.out.dialect = e.dialect.Dialect
 	e.out.begin(e.maxPayload(), trailerSpace+e.keys.Overhead())
+	e.terse.begin(e, f)
 }
 
 // seqOf is the number that the nth packet being built will have.
@@ -133,6 +168,7 @@ func (e *Engine) putAcks() {
 		e.states.unlink(l.head)
 		e.counters.out[wire.ActInsAck]++
 		e.out.put(0, func(w *wire.Writer) bool { return w.ID(wire.ActInsAck, id) })
+		e.terse.show(func(p *packets) { p.put(0, func(w *wire.Writer) bool { return w.ID(wire.ActInsAck, id) }) })
 	}
 }
 
@@ -141,19 +177,15 @@ func (e *Engine) putUpdates() {
 	for l := &e.states.queues[queueUpdC]; l.head != 0 && !e.full(); {
 		i := l.head
 		r := e.states.at(i)
-		*u = wire.UpdC{ID: r.id, Src: r.src, Dst: r.dst, Timeout: r.timeout}
-		unseen(r.proto, &u.Src)
-		unseen(r.proto, &u.Dst)
-		if e.half(i) {
-			e.putOtherUpdC(u)
-		}
+		e.states.update(i, u)
 		e.states.unlink(i)
 		e.counters.out[wire.ActUpdC]++
 		if !r.claims() {
-			e.out.put(wire.FlagAnswer, func(w *wire.Writer) bool { return w.UpdC(u) })
+			e.putUpdate(wire.FlagAnswer, i, u)
 			continue
 		}
-		e.say(i, e.seqOf(e.out.put(0, func(w *wire.Writer) bool { return w.UpdC(u) })))
+		n, f := e.putUpdate(0, i, u)
+		e.say(i, e.seqOf(n), f)
 	}
 }
 
@@ -166,7 +198,7 @@ func (e *Engine) putDeletes() {
 			flags = wire.FlagAnswer
 		}
 		e.counters.out[wire.ActDelC]++
-		at := e.out.put(flags, func(w *wire.Writer) bool { return w.ID(wire.ActDelC, g.id) })
+		at := e.putDelete(flags, g.id)
 		e.drop(g.id, g.word, ourselves, e.seqOf(at))
 		e.putOtherDelete(g.id)
 	}
@@ -180,23 +212,22 @@ func (e *Engine) putStates(q queueKind, a wire.Action) {
 		r := e.states.at(i)
 		r.claimed = r.claimed || e.linkState.Up
 		if a == wire.ActIns || r.claims() {
-			e.say(i, e.seqOf(e.putState(0, i, a)))
+			n, f := e.putState(0, i, a)
+			e.say(i, e.seqOf(n), f)
 		} else {
 			e.putState(wire.FlagAnswer, i, a)
 		}
 	}
 }
 
-// putState writes the state in i out in full and returns the packet's number.
-func (e *Engine) putState(flags wire.TrailerFlags, i slot, a wire.Action) int {
+// putState writes the state in i out in full and returns the packet's number, and in
+// which form it is.
+func (e *Engine) putState(flags wire.TrailerFlags, i slot, a wire.Action) (int, form) {
 	s := &e.out.state
-	e.states.state(i, e.now, s)
+	e.states.bare(i, e.now, s)
 	s.Flags &^= pfstate.FlagNoSync | pfstate.FlagAck
 	e.counters.out[a]++
-	if e.split(i, s) {
-		defer e.putOther(a)
-	}
-	return e.out.put(flags, func(w *wire.Writer) bool { return e.writeWhole(w, a, i, s) })
+	return e.putFull(flags, i, s, a)
 }
 
 // putRequests sends update requests in packets of their own, as OpenBSD does.
@@ -204,23 +235,28 @@ func (e *Engine) putRequests() {
 	if len(e.requests.pending) == 0 {
 		return
 	}
-	e.out.next(0)
+	e.out.next(plain, 0)
 	for _, id := range e.requests.pending {
 		e.counters.out[wire.ActUpdReq]++
 		e.out.put(0, func(w *wire.Writer) bool { return w.ID(wire.ActUpdReq, id) })
+		e.terse.show(func(p *packets) { p.put(0, func(w *wire.Writer) bool { return w.ID(wire.ActUpdReq, id) }) })
 	}
 	e.requests.pending = e.requests.pending[:0]
 }
 
 // send shows the packets on pfsync0 and hands them to the link, if there is one.
-func (e *Engine) send(payloads [][]byte, flags []wire.TrailerFlags) {
+func (e *Engine) send(payloads [][]byte, of []behind) {
 	if len(payloads) == 0 {
 		return
 	}
 	if e.linkState.Up {
-		e.trailers(payloads, flags)
+		e.trailers(payloads, of)
 	}
-	e.tap.Show(payloads)
+	if e.terse.on {
+		e.terse.tell(e.tap)
+	} else {
+		e.tap.Show(payloads)
+	}
 	if e.linkState.Up {
 		e.transmit(payloads)
 	}
@@ -257,7 +293,7 @@ func (e *Engine) sendRecovered(linkChanged bool) {
 
 // sendAlone sends one packet with what write puts into it, at once.
 func (e *Engine) sendAlone(a wire.Action, write func(*wire.Writer) bool) {
-	e.build()
+	e.buildAs(plain)
 	e.counters.out[a]++
 	e.out.put(0, write)
 	e.send(e.out.finish())

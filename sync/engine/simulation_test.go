@@ -34,11 +34,12 @@ type firewall struct {
 
 // pair is two firewalls on one wire, in a synctest bubble.
 type pair struct {
-	t    *testing.T
-	hub  *linktest.Hub
-	a, b *firewall
-	join func(creator uint32, addr netip.Addr) *firewall // one more on the wire
-	end  func()
+	t      *testing.T
+	hub    *linktest.Hub
+	a, b   *firewall
+	join   func(creator uint32, addr netip.Addr) *firewall // one more on the wire
+	joinAs func(creator uint32, addr netip.Addr, wrap func(*unplugged, context.Context) engine.Link) *firewall
+	end    func()
 
 	all []*firewall
 }
@@ -134,6 +135,9 @@ func startPair(t *testing.T, seed uint64, n int) *pair {
 	var running sync.WaitGroup
 	p := &pair{t: t, hub: linktest.NewHub(seed)}
 	p.join = func(creator uint32, addr netip.Addr) *firewall {
+		return p.joinAs(creator, addr, func(u *unplugged, _ context.Context) engine.Link { return u })
+	}
+	p.joinAs = func(creator uint32, addr netip.Addr, wrap func(*unplugged, context.Context) engine.Link) *firewall {
 		f := &firewall{table: memory.New(memory.Config{Creator: creator}), port: p.hub.Port(addr), flows: make(map[int]pfstate.State), creator: creator}
 		running.Go(func() { f.table.Run(ctx) })
 		held := &pfstate.Batch[pfstate.Write]{} // as orders: they make no events
@@ -146,7 +150,7 @@ func startPair(t *testing.T, seed uint64, n int) *pair {
 			f.deaf()
 			f.deaf = func() {}
 			ctx, stop := context.WithCancel(ctx)
-			f.eng = engine.New(engine.Config{Creator: creator, Continues: began, Log: testLog(creator)}, f.table, &unplugged{Port: f.port, ctx: ctx}, noTap{})
+			f.eng = engine.New(engine.Config{Creator: creator, Continues: began, Log: testLog(creator)}, f.table, wrap(&unplugged{Port: f.port, ctx: ctx}, ctx), noTap{})
 			began = true
 			f.port.Replug()
 			ended := make(chan struct{})

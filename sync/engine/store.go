@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"hash/maphash"
 	"time"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
@@ -35,27 +36,37 @@ const chunkBits = 10
 
 // store holds the records and finds them by id and by flow.
 type store struct {
-	chunks  []*chunk
-	size    slot // slots that were ever used; slot 0 is none
-	free    []slot
-	byID    map[pfstate.ID]slot
-	byFlow  map[flow]slot
-	byStack map[flow]slot // the redirected ones, by what the stack sees
-	extras  map[slot]extra
+	chunks []*chunk
+	size   slot // slots that were ever used; slot 0 is none
+	free   []slot
+	seed   maphash.Seed
+	byID   index
+	byFlow index
+	wides  []wide
+	deep   map[slot]ends
+	extras map[slot]extra
+	rares  map[slot]pfstate.Rare
+	queues [numQueues]list
+	count  [3]int // by origin
+
+	byStack map[flow]slot         // the few redirected ones, by what the stack sees
 	more    map[slot]wire.FreeBSD // what FreeBSD alone says
 	counts  map[slot]counts
-	queues  [numQueues]list
-	count   [3]int // by origin
+
+	freeWides []uint32
 }
 
 func newStore() store {
 	return store{
 		chunks:  []*chunk{new(chunk)},
 		size:    1,
-		byID:    make(map[pfstate.ID]slot),
-		byFlow:  make(map[flow]slot),
+		seed:    maphash.MakeSeed(),
+		byID:    index{table: make([]slot, indexLeast)},
+		byFlow:  index{table: make([]slot, indexLeast)},
 		byStack: make(map[flow]slot),
+		deep:    make(map[slot]ends),
 		extras:  make(map[slot]extra),
+		rares:   make(map[slot]pfstate.Rare),
 	}
 }
 
@@ -85,17 +96,17 @@ func (st *store) add(s *pfstate.State, from origin, now time.Duration) slot {
 	}
 	r := st.at(i)
 	*r = record{
-		id: s.ID, wire: packKey(&s.Wire), stack: packKey(&s.Stack), src: s.Src, dst: s.Dst,
-		created: now - s.Creation, flags: s.Flags, proto: s.Proto, direction: s.Direction,
+		id: s.ID, created: bornAt(now - s.Creation), flags: s.Flags, proto: s.Proto, direction: s.Direction,
 		timeout: s.Timeout, origin: from,
 	}
 	r.learn(s, now)
-	st.byID[r.id] = i
-	if f := r.flow(); st.byFlow[f] == 0 {
-		st.byFlow[f] = i
-	}
-	if r.redirected() {
-		st.byStack[r.stackFlow()] = i
+	st.tell(i, &s.Linux)
+	st.setKeys(i, s)
+	st.setEnds(i, &s.Src, &s.Dst)
+	st.enterID(i)
+	st.enterFlow(i, false)
+	if st.redirected(i) {
+		st.byStack[st.stackFlow(i)] = i
 	}
 	if x, more := extraOf(s); more {
 		st.extras[i], r.extra = x, true
@@ -112,18 +123,23 @@ func (st *store) remove(i slot) {
 	r := st.at(i)
 	st.unlink(i)
 	st.untwin(i)
-	delete(st.byID, r.id)
-	if f := r.flow(); st.byFlow[f] == i {
-		delete(st.byFlow, f)
+	st.leaveID(i)
+	st.leaveFlow(i)
+	if st.redirected(i) {
+		st.leaveStack(i)
 	}
-	if f := r.stackFlow(); r.redirected() && st.byStack[f] == i {
-		delete(st.byStack, f)
+	st.dropKeys(i)
+	if r.deep {
+		delete(st.deep, i)
 	}
 	if r.extra {
 		delete(st.extras, i)
 	}
 	delete(st.more, i)
 	delete(st.counts, i)
+	if r.has&pfstate.HasRare != 0 {
+		delete(st.rares, i)
+	}
 	st.count[r.origin]--
 	*r = record{}
 	st.free = append(st.free, i)
@@ -134,9 +150,9 @@ func (st *store) remove(i slot) {
 func (st *store) pair(i, j slot) {
 	older, younger := st.at(i), st.at(j)
 	older.twin, younger.twin = j, i
-	if !older.redirected() && younger.wire != younger.stack && (older.wire == older.stack || younger.redirected()) {
+	if !st.redirected(i) && st.translated(j) && (!st.translated(i) || st.redirected(j)) {
 		older.shadow = true
-		st.byFlow[younger.flow()] = j
+		st.enterFlow(j, true)
 	} else {
 		younger.shadow = true
 	}
@@ -151,7 +167,7 @@ func (st *store) untwin(i slot) {
 	other := st.at(r.twin)
 	if other.shadow {
 		other.shadow, other.ref, other.generation = false, r.ref, r.generation
-		st.byFlow[other.flow()] = r.twin
+		st.enterFlow(r.twin, true)
 		r.shadow = true
 	}
 	r.twin, other.twin = 0, 0
@@ -160,29 +176,36 @@ func (st *store) untwin(i slot) {
 // rename gives the record in i another id and origin.
 func (st *store) rename(i slot, id pfstate.ID, to origin) {
 	r := st.at(i)
-	delete(st.byID, r.id)
+	st.leaveID(i)
 	r.id = id
-	st.byID[id] = i
+	st.enterID(i)
 	st.count[r.origin]--
 	st.count[to]++
 	r.origin = to
 }
 
+// len is how many records there are.
+func (st *store) len() int { return int(st.size) - 1 - len(st.free) }
+
 // used reports whether slot i holds a record.
 func (st *store) used(i slot) bool { return st.at(i).id.Creator != 0 }
 
-// state writes the record in i out in full.
+// state writes the record in i out in full, as pf's form tells it.
 func (st *store) state(i slot, now time.Duration, s *pfstate.State) {
+	st.bare(i, now, s)
+	st.honest(i, s)
+}
+
+// bare writes the record in i out without what honest adds.
+func (st *store) bare(i slot, now time.Duration, s *pfstate.State) {
 	r := st.at(i)
 	*s = pfstate.Default()
-	s.ID, s.Wire, s.Stack, s.Src, s.Dst = r.id, r.wire.unpack(), r.stack.unpack(), r.src, r.dst
-	s.Creation, s.Expire = now-r.created, r.expire(now)
+	s.ID = r.id
+	st.unpack(i, s)
+	st.ends(i, &s.Src, &s.Dst)
+	s.Creation, s.Expire = r.created.age(now), r.expire(now)
 	s.Flags, s.Proto, s.Direction, s.Timeout = r.flags, r.proto, r.direction, r.timeout
-	unseen(r.proto, &s.Src)
-	unseen(r.proto, &s.Dst)
-	if c, ok := st.counts[i]; ok {
-		s.Packets, s.Bytes = c.packets, c.bytes
-	}
+	st.linux(i, &s.Linux)
 	if r.extra {
 		x := st.extras[i]
 		s.Route, s.RTable, s.Rule, s.Anchor, s.NATRule, s.IfName = x.route, x.rtable, x.rule, x.anchor, x.nat, x.ifName

@@ -10,7 +10,7 @@ const (
 	sweepRound  = 20              // turns that it takes to look at every state: 5 s
 	renewedBy   = 2 * time.Second // a timeout that is later than expected by this was renewed by traffic
 	copyBound   = 5 * time.Minute // of the lifetime that a copy is believed to have
-	probesBound = writesBound / 2
+	probesBound = 1 << 13
 	mutesEvery  = 5 * time.Second // states whose changes the table does not tell are looked at
 )
 
@@ -33,6 +33,7 @@ func (e *Engine) sweepTurn() {
 		e.retryBulk()
 		e.sendRecovered(false)
 		e.watchPeers()
+		e.probeBSD()
 		e.retireKey()
 		e.retryTurn()
 		e.watchDump()
@@ -41,6 +42,7 @@ func (e *Engine) sweepTurn() {
 		e.graves.turn()
 	}
 	e.sendBeacon()
+	e.watchForm()
 	e.repairTurn()
 	e.removeStale()
 	e.loosenTurn()

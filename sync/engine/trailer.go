@@ -71,17 +71,19 @@ func (e *Engine) finish(w *wire.TrailerWriter) []byte {
 // beacon appends what is said each second: who we are and what we answer for, as
 // of this packet.
 func (e *Engine) beacon(w *wire.TrailerWriter) {
-	w.Hello(wire.Hello{Creator: e.cfg.Creator})
+	w.Hello(wire.Hello{Creator: e.cfg.Creator, Features: wire.FeatureCompact})
 	w.Digest(e.own.wire())
 	w.Oldest(max(1, e.ring.oldest))
 	e.beaconed = e.now
 }
 
 // trailers puts a trailer behind each packet, what a beacon has behind the last.
-func (e *Engine) trailers(payloads [][]byte, flags []wire.TrailerFlags) {
+func (e *Engine) trailers(payloads [][]byte, of []behind) {
 	room := e.maxDatagram() - e.keys.Overhead()
 	for i, p := range payloads {
-		w := e.begin(p, flags[i], min(heardMax, (room-len(p)-wire.TrailerLen-wire.AttrLen)/wire.HeardLen))
+		compact := of[i].compact
+		w := e.begin(p, of[i].flags, min(heardMax, (room-len(p)-len(compact)-wire.TrailerLen-wire.AttrLen)/wire.HeardLen))
+		w.Compact(compact)
 		if i == len(payloads)-1 && !e.queued() && w.Len()+beaconSpace <= room && e.now-e.beaconed >= beaconEvery/4 {
 			e.beacon(&w)
 		}

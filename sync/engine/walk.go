@@ -10,7 +10,7 @@ import (
 // between a BUS start and a BUS end.
 type walk struct {
 	active          bool
-	all             bool          // also what other Linux peers answer for: a BSD asks, or all are told
+	all             bool          // also what other Linux peers answer for: a BSD asks, or all are told. In pf's form
 	started         bool          // BUS start is out
 	began           time.Duration // when it was
 	again, againAll bool          // asked for once more meanwhile
@@ -35,8 +35,9 @@ func (e *Engine) serveBulk(p *peer) {
 	}
 	e.counters.add(bulkServed)
 	*w = walk{active: true, all: all, next: 1}
+	e.terse.walks(all, e.now)
 	if p != nil {
-		e.log.Info("bulk update asked for", "peer", p.addr, "states", len(e.states.byID))
+		e.log.Info("bulk update asked for", "peer", p.addr, "states", e.states.len())
 	}
 }
 
@@ -46,11 +47,15 @@ func (e *Engine) walkOn() {
 	if !e.walking() {
 		return
 	}
-	e.build()
+	f := e.form()
+	if w.all {
+		f = plain
+	}
+	e.buildAs(f)
 	states := e.counters.out[wire.ActUpd]
 	if !w.started {
 		w.started, w.began, w.end = true, e.now, e.states.size
-		e.putBus(e.out.next(0), wire.BusStart)
+		e.putBus(e.out.next(plain, 0), wire.BusStart)
 	}
 	for ; w.next < w.end && e.out.open <= walkedPackets; w.next++ {
 		if e.states.used(w.next) {
@@ -58,9 +63,10 @@ func (e *Engine) walkOn() {
 		}
 	}
 	if w.next >= w.end {
-		if states == e.counters.out[wire.ActUpd] || e.out.flags[e.out.open-1] == wire.FlagPair || !e.putBus(e.out.writers[e.out.open-1], wire.BusEnd) {
+		if f == terse || states == e.counters.out[wire.ActUpd] || e.out.flags[e.out.open-1] == wire.FlagPair ||
+			!e.putBus(e.out.writers[e.out.open-1], wire.BusEnd) {
 			// Only the first message of a BUS section is looked at.
-			e.putBus(e.out.next(0), wire.BusEnd)
+			e.putBus(e.out.next(plain, 0), wire.BusEnd)
 		}
 		old := *w
 		e.durations.add(bulkTold, e.now-old.began)
@@ -82,10 +88,12 @@ func (e *Engine) serve(i slot) {
 		// calls it. What nobody does is offered when our own bulk update is over.
 	case r.claims():
 		r.claimed = true
-		e.say(i, e.seqOf(e.putState(0, i, wire.ActUpd)))
+		n, f := e.putState(0, i, wire.ActUpd)
+		e.say(i, e.seqOf(n), f)
 	case e.orphan(r):
 		r.claimed = true
-		e.inherit(i, e.seqOf(e.putState(wire.FlagHeir, i, wire.ActUpd)))
+		n, f := e.putState(wire.FlagHeir, i, wire.ActUpd)
+		e.inherit(i, e.seqOf(n), f)
 	case e.serving.all || !e.ownerOf(r.word).linux:
 		r.claimed = true
 		e.putState(wire.FlagAnswer, i, wire.ActUpd)
@@ -98,5 +106,6 @@ func (e *Engine) putBus(w *wire.Writer, status wire.BusStatus) bool {
 		return false
 	}
 	e.counters.out[wire.ActBus]++
+	e.terse.show(func(p *packets) { p.next(plain, 0).Bus(wire.Bus{Creator: e.cfg.Creator, Status: status}) })
 	return true
 }

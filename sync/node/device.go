@@ -112,6 +112,16 @@ func (n *Node) follow() {
 	}
 }
 
+// Listened tells whether anybody watches pfsync0.
+func (n *Node) Listened() bool {
+	shown := n.shown.Load()
+	if shown == nil {
+		return false
+	}
+	d, ok := shown.device.(engine.Listened)
+	return !ok || d.Listened()
+}
+
 // Show puts the engine's packets on pfsync0, each with the IP header that it has
 // on the wire.
 func (n *Node) Show(payloads [][]byte) {

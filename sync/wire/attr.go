@@ -10,7 +10,7 @@ import (
 // Hello tells who the sender is.
 type Hello struct {
 	Creator  uint32 // host id of the sender
-	Features uint32 // what it understands beyond this version; none is defined
+	Features uint32 // what it understands beyond the first of this version: FeatureCompact
 }
 
 // ParseHello reads the body of AttrHello. Fewer than HelloLen bytes are ErrShort.
@@ -280,6 +280,15 @@ func (w *TrailerWriter) Same(epoch uint64, bits []byte) {
 	w.b = binary.BigEndian.AppendUint64(w.b, epoch)
 	w.b = append(w.b, bits[:Buckets/8]...)
 }
+
+// Attr appends any attribute.
+func (w *TrailerWriter) Attr(typ AttrType, body []byte) {
+	w.attr(typ, len(body))
+	w.b = append(w.b, body...)
+}
+
+// Compact appends what a CompactWriter has built.
+func (w *TrailerWriter) Compact(attrs []byte) { w.b = append(w.b, attrs...) }
 
 // Auth appends AttrAuth. Its code is over all that precedes the code in the
 // finished packet: the trailer's length, which End sets, counts it already.

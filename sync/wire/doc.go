@@ -100,12 +100,19 @@
 //	11  Have         first bucket 2, zero 2, * sum 8
 //	12  Same         epoch 8, bits 128
 //	13  Auth         hint 4, code 16
+//	16  Insert       creatorid 4, * length 1, entry (see Compact messages)
+//	17  State        creatorid 4, * length 1, entry
+//	18  Update       creatorid 4, * length 1, entry
+//	19  Delete       creatorid 4, * id 8
+//
+// 14 and 15 are free.
 //
 // Resend, AskDigests, AskList, Ask and Same are for the node with that epoch;
 // others overlook them.
 //
-//   - Hello: the sender's host id. No feature is defined yet: 0 is sent, and whatever
-//     comes is taken.
+//   - Hello: the sender's host id, and what it understands beyond the attributes 1 to
+//     13: bit 0 (value 1), compact messages. A sender without it is an older one. Other
+//     bits are sent as 0, and whatever comes in them is taken.
 //   - Heard: of each peer the last packet up to which all have come or were given up.
 //     So a sender learns that it is not heard by one whom it hears (a link that works
 //     one way), and which of its words the other did not know yet when he spoke.
@@ -134,6 +141,78 @@
 //     the key changes there are two Auth, that of the new key last and over the other one
 //     too. The lengths in front count both. See sync/auth.
 //
+// # Compact messages
+//
+// While every firewall heard is a Linux one whose Hello has the feature, states are
+// told by Insert, State, Update and Delete in the trailers of packets that hold no
+// message of pf's for a state. They mean what INS, UPD, UPD_C and DEL_C do, with the
+// flags of the trailer, and are read behind the sections of their packet, in their order, before the
+// attributes that count what was told (Digest). A packet of another sender without a
+// trailer, or a Hello without the feature, brings pf's messages back at once. What a
+// compact message cannot say (rule numbers, routes, sequence numbers, the counters of
+// a state that a pf made) is told in pf's all the time; a receiver takes either.
+//
+// An entry of Insert and State begins with 13 bytes behind its length, which counts what follows it:
+//
+//	 0                   1                   2                   3
+//	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	|    length     |            fields             |               |
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+               +
+//	|                 id, 8 bytes                                   |
+//	+                                               +-+-+-+-+-+-+-+-+
+//	|                                               |   protocol    |
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//	|  src  |  dst  |    timeout    |  key, expire, and fields
+//	+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+//
+// src and dst are the states of the peers; timeout is as in pf's message. The key
+// follows: source and destination address of the initiator's packets before
+// translation, 4 or 16 bytes each, and their ports, 2 each; for ICMP the id and the query type. Then expire, 4 bytes, seconds,
+// 0 for a full period. Then, in the order of their bits, the fields that the entry has:
+//
+//	0x0001  IPv6: addresses of 16 bytes; nothing follows for it
+//	0x0002  direction in (else out); nothing follows for it
+//	0x0004  the key after translation, as the one above
+//	0x0008  wscale of src 1, of dst 1
+//	0x0010  TCP flags of conntrack: of src 1, of dst 1
+//	0x0020  status of conntrack 1
+//	0x0040  mark 4
+//	0x0080  zone (routing domain) of the stack key 2, of the wire key 2
+//	0x0100  creation 4, seconds ago
+//	0x0200  state_flags 2
+//	0x0400  SCTP's verification tags: of src 4, of dst 4
+//	0x0800  labels 16
+//	0x1000  name of the helper 16, NUL-padded
+//	0x2000  master: protocol 1, source 16, destination 16 (IPv4: the first 4), ports 2 + 2
+//	0x4000  sequence adjustment, of src and then of dst: position 4, before 4, after 4
+//
+// A field that is absent is 0, or as these say: the translated key is the same as the
+// first one, state_flags are SLOPPY for TCP and none for others. TCP flags and status are
+// there if they are not what states and wscale imply: window scale (1) where there is a
+// wscale, close init (4) on the side that is ahead, from CLOSING on; a reply seen (2) from
+// SYN_RECV on, and assured (4) from ESTABLISHED on. Of the TCP flags those of
+// 0x87 count, of the status those of 0x06.
+//
+// An entry of Update, behind its length:
+//
+//	fields 1, id 8, src and dst 1, timeout 1, and then in the order of their bits
+//
+//	0x01  wscale of src 1, of dst 1
+//	0x02  TCP flags
+//	0x04  status
+//	0x08  mark
+//	0x10  SCTP's verification tags
+//	0x20  labels
+//	0x40  sequence adjustment
+//
+// An update says all of them anew: a mark that is absent is 0. But labels
+// and a sequence adjustment, once told, are not taken back.
+//
+// What follows the last field known is overlooked, and so are unknown bits, whose fields
+// come last. An entry that is shorter than its fields ends its attribute, malformed; one
+// with a value that cannot be is left out alone.
+//
 // # Digests
 //
 // What was said of a state, by INS, UPD or UPD_C, is summed up in a number, Said:
@@ -152,7 +231,14 @@
 //	|    timeout    |
 //	+-+-+-+-+-+-+-+-+
 //
-// The fields are as in the message. What changes with each packet (sequence numbers,
+// The fields are as in the message. If it is a compact one with TCP flags, a status, a
+// mark or labels, 24 bytes follow these 17: its fields as in Update (0x2e at most), TCP
+// flags 2, status 1, mark 4, labels 16, zero where it has none. So a state is named by
+// what was said of it: the same state told in both forms has two names, of which the
+// last counts, at both ends, and nobody has to guess in which form another has it. One
+// that has none of these has one name. Who compares his table with that name
+// (Have, List) tries the longer one; after pf's form was spoken that may
+// differ, and the state is told again. What changes with each packet (sequence numbers,
 // counters, expiry) and what never changes is left out. The sum over a set of states is that of their Said, modulo
 // 2^64: a state is added to it, or taken out, without a look at the others. It is
 // meant for loss and defects. An enemy knows the key; against him there is Auth.

@@ -27,7 +27,8 @@ type UpdC struct {
 	Src, Dst pfstate.Peer
 	Expire   time.Duration // sent as 0 and ignored by OpenBSD, whole seconds
 	Timeout  pfstate.Timeout
-	Flags    uint8 // sent as 0 and ignored by OpenBSD
+	Flags    uint8         // sent as 0 and ignored by OpenBSD
+	Linux    pfstate.Linux // of the compact form; ActUpdC has nothing of it
 }
 
 // ParseUpdC reads the body of ActUpdC. Errors: ErrShort, ErrValue (with u.ID set).

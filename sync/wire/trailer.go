@@ -52,6 +52,7 @@ const (
 	ListedLen  = 20
 	SameLen    = EpochLen + Buckets/8
 	AuthLen    = 4 + MACLen
+	DeletedLen = 8
 	MACLen     = 16
 
 	magicLen    = 4
@@ -107,6 +108,10 @@ const (
 	AttrHave       AttrType = 11 // as Digests, of own states found in the table after a restart
 	AttrSame       AttrType = 12 // these buckets of Have are as we know them
 	AttrAuth       AttrType = 13 // authentication code; behind all others
+	AttrInsert     AttrType = 16 // new states
+	AttrState      AttrType = 17 // states told in full, on request or in a bulk update
+	AttrUpdate     AttrType = 18 // progress of states
+	AttrDelete     AttrType = 19 // states that have ended
 )
 
 // attrs is what is known of attributes.
@@ -128,6 +133,10 @@ var attrs = [...]struct {
 	AttrHave:       {"have", DigestsLen, SumLen},
 	AttrSame:       {name: "same", size: SameLen},
 	AttrAuth:       {name: "auth", size: AuthLen},
+	AttrInsert:     {name: "insert", size: CompactLen},
+	AttrState:      {name: "state", size: CompactLen},
+	AttrUpdate:     {name: "update", size: CompactLen},
+	AttrDelete:     {"delete", CompactLen, DeletedLen},
 }
 
 // Known reports whether the attribute's body is described here.

@@ -205,6 +205,8 @@ type rewriter struct {
 	buckets []uint16
 	listed  []wire.Listed
 	ids     []pfstate.ID
+	compact wire.CompactWriter
+	whole   bool // compact messages are copied: they may be written in several ways
 }
 
 // trailer writes t behind packet, without the attributes that are not known.
@@ -228,6 +230,16 @@ func (r *rewriter) trailer(packet []byte, t wire.Trailer) ([]byte, error) {
 
 func (r *rewriter) attr(w *wire.TrailerWriter, typ wire.AttrType, body []byte) error {
 	switch typ {
+	case wire.AttrInsert, wire.AttrState, wire.AttrUpdate, wire.AttrDelete:
+		r.compact.Reset(1400)
+		if err := rewriteCompact(&r.compact, typ, body); err != nil && !r.whole {
+			return err
+		}
+		if r.whole {
+			w.Attr(typ, body)
+		} else {
+			w.Compact(r.compact.Bytes())
+		}
 	case wire.AttrHello:
 		h, err := wire.ParseHello(body)
 		if err != nil {
@@ -331,7 +343,7 @@ func plain(b []byte) []byte {
 		n := int(b[2])<<8 | int(b[3])
 		typ, body := b[0], bytes.Clone(b[4:n])
 		b = b[n:]
-		if typ < 1 || typ > 13 {
+		if typ < 1 || typ > 13 && typ < 16 || typ > 19 {
 			continue
 		}
 		if size := sizes[typ]; size != 0 {
@@ -363,7 +375,7 @@ func FuzzTrailer(f *testing.F) {
 		if err != nil {
 			return
 		}
-		got, err := new(rewriter).trailer(nil, trailer)
+		got, err := (&rewriter{whole: true}).trailer(nil, trailer)
 		if !bytes.Equal(before, b) {
 			t.Fatal("reading changed the trailer")
 		}

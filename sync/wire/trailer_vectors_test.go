@@ -92,6 +92,8 @@ func each[T any](b []byte, size int, at func(i int) T) []T {
 
 func fieldsOfAttr(typ wire.AttrType, body []byte) (any, error) {
 	switch typ {
+	case wire.AttrInsert, wire.AttrState, wire.AttrUpdate, wire.AttrDelete:
+		return compactFields(typ, body)
 	case wire.AttrHello:
 		h, err := wire.ParseHello(body)
 		return object{"creatorid": hex32(h.Creator), "features": hex32(h.Features)}, err

@@ -62,7 +62,7 @@ func TestDissectorAgreesOnTheLabsTraffic(t *testing.T) {
 			shown[name] = true
 		}
 	}
-	for _, name := range []string{"state.wire.addr0", "src.state", "bus.status", "id", "trailer.seq", "heard.seq", "digest.sum"} {
+	for _, name := range []string{"state.wire.addr0", "src.state", "bus.status", "id", "trailer.seq", "heard.seq", "digest.sum", "compact.fields", "linux.tcp_flags"} {
 		if !shown[name] {
 			t.Errorf("pfsync.%s is in none of %d packets", name, len(frames))
 		}

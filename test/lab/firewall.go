@@ -41,6 +41,9 @@ func (f *Firewall) setUp(ctx context.Context, rulesFile string) error {
 	return nil
 }
 
+// Peer is the other firewall.
+func (f *Firewall) Peer() *Firewall { return f.lab.other(f) }
+
 func (f *Firewall) addShared() error {
 	var errs []error
 	for _, s := range shared() {

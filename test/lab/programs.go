@@ -14,17 +14,17 @@ import (
 type Program struct {
 	Name    string   // looked for in PATH; a file when it is an absolute path
 	Package string   // Debian's package
-	For     []string // of make's targets: demo, test, bench, soak, soak-conntrackd, and failover
+	For     []string // of make's targets: demo, test, bench, gobench, soak, soak-conntrackd, and failover
 }
 
 // Programs is the one list of what demo, tests and benchmarks need beside Go.
 // `go run ./test/lab/programs -install TARGET` installs from it.
 func Programs() []Program {
 	return []Program{
-		{"ip", "iproute2", []string{"demo", "test", "bench", "soak", "failover"}},
-		{"nft", "nftables", []string{"demo", "test", "bench", "soak", "failover"}},
-		{"conntrack", "conntrack", []string{"demo", "test", "bench", "soak", "failover"}},
-		{"conntrackd", "conntrackd", []string{"soak-conntrackd"}},
+		{"ip", "iproute2", []string{"demo", "test", "bench", "gobench", "soak", "failover"}},
+		{"nft", "nftables", []string{"demo", "test", "bench", "gobench", "soak", "failover"}},
+		{"conntrack", "conntrack", []string{"demo", "test", "bench", "gobench", "soak", "failover"}},
+		{"conntrackd", "conntrackd", []string{"bench", "soak-conntrackd"}},
 		{"ucarp", "ucarp", []string{"test", "failover"}},
 		{"keepalived", "keepalived", []string{"test", "failover"}},
 		{"tcpdump", "tcpdump", []string{"demo", "test"}},

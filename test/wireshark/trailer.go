@@ -88,6 +88,8 @@ func (f Fields) attr(typ wire.AttrType, b []byte) (err error) {
 		a, err = wire.ParseAuth(b)
 		f.add("auth.hint", "%x", a.Hint)
 		f.add("auth.code", "%x", a.MAC)
+	case wire.AttrInsert, wire.AttrState, wire.AttrUpdate, wire.AttrDelete:
+		err = f.compact(typ, b)
 	case wire.AttrOldest:
 		var seq uint64
 		seq, _, err = wire.ParseEpoch(b)

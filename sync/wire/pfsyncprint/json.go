@@ -72,6 +72,7 @@ type jsonID struct {
 	Action  string `json:"action"`
 	ID      string `json:"id"`
 	Creator string `json:"creatorid"`
+	Compact bool   `json:"compact,omitempty"` // between Linux peers, in the trailer
 }
 
 type jsonBad struct {
@@ -110,6 +111,8 @@ type jsonUpdC struct {
 	Expire  int64    `json:"expire"` // seconds
 	Timeout string   `json:"timeout"`
 	Flags   []string `json:"flags"`
+
+	Linux *jsonLinux `json:"linux,omitempty"`
 }
 
 func (o *object) message(x *wire.Message, bad error) {
@@ -137,7 +140,7 @@ func (o *object) message(x *wire.Message, bad error) {
 		u := &x.UpdC
 		proto := protoOf(u.Timeout)
 		o.add(jsonUpdC{id, jsonPeerOf(&u.Src, proto), jsonPeerOf(&u.Dst, proto), seconds(u.Expire), timeoutName(u.Timeout),
-			flagNames(pfstate.Flags(u.Flags))})
+			flagNames(pfstate.Flags(u.Flags)), nil})
 	case x.Action.HasState():
 		j := jsonStateOf(id, &x.State)
 		if x.Dialect != wire.OpenBSD6 {
@@ -180,6 +183,7 @@ type jsonState struct {
 	SetTOS    uint8      `json:"set_tos"`
 	SetPrio   [2]int     `json:"set_prio"`
 	Flags     []string   `json:"flags"`
+	Linux     *jsonLinux `json:"linux,omitempty"`
 	*jsonFreeBSD
 }
 
@@ -256,7 +260,7 @@ func jsonPeerOf(p *pfstate.Peer, proto uint8) jsonPeer {
 }
 
 func jsonIDOf(action string, id pfstate.ID) jsonID {
-	return jsonID{action, fmt.Sprintf("%016x", id.State), hex32(id.Creator)}
+	return jsonID{Action: action, ID: fmt.Sprintf("%016x", id.State), Creator: hex32(id.Creator)}
 }
 
 func hex32(n uint32) string { return fmt.Sprintf("%08x", n) }

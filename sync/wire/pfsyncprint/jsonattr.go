@@ -124,6 +124,9 @@ func jsonAttr(typ wire.AttrType, body []byte) (any, error) {
 	case wire.AttrSame:
 		epoch, bits, err := wire.ParseSame(body)
 		return jsonBuckets{name, hex64(epoch), set(bits)}, err
+	case wire.AttrInsert, wire.AttrState, wire.AttrUpdate, wire.AttrDelete:
+		creator, _, err := wire.ParseCompact(typ, body)
+		return jsonCompact{name, hex32(creator)}, err
 	case wire.AttrAuth:
 		a, err := wire.ParseAuth(body)
 		return jsonAuth{name, fmt.Sprintf("%x", a.Hint), fmt.Sprintf("%x", a.MAC)}, err

@@ -51,6 +51,8 @@ type format interface {
 	message(x *wire.Message, bad error)        // of a bad one Action and ID are set
 	trailer(t *wire.Trailer, bare bool)        // bare: the packet has no messages
 	attribute(a wire.AttrType, b []byte) error // of the trailer; nothing if a value is wrong
+	compactSection(typ wire.AttrType)          // its messages follow
+	compact(x *wire.Message, bad error)        // a compact message
 	foreign(n int, why error, bare bool)       // bytes behind the packet that are no trailer
 	nothing()                                  // neither messages nor anything behind them
 	malformed(err error)                       // nothing that follows could be read
@@ -263,7 +265,7 @@ func (p *Printer) behind(b []byte, bare, cut bool) {
 }
 
 func (p *Printer) trailer(t wire.Trailer, bare bool) {
-	p.format.trailer(&t, bare)
+	p.format.trailer(&t, bare && !hasCompact(&t))
 	var bad error // first reason
 	for rest := t.Attrs; len(rest) > 0; {
 		typ, body, next, err := wire.NextAttr(rest)
@@ -275,6 +277,11 @@ func (p *Printer) trailer(t wire.Trailer, bare bool) {
 		}
 		if err := p.format.attribute(typ, body); bad == nil {
 			bad = err
+		}
+		if compactActions[typ] != 0 {
+			if err := p.compact(typ, body); bad == nil {
+				bad = err
+			}
 		}
 		rest = next
 	}

@@ -39,6 +39,9 @@ func attr(typ wire.AttrType, body []byte, verbose int) (string, error) {
 	case wire.AttrSame:
 		epoch, bits, err := wire.ParseSame(body)
 		return fmt.Sprintf("%v epoch: %016x buckets: %s", typ, epoch, spans(bits)), err
+	case wire.AttrInsert, wire.AttrState, wire.AttrUpdate, wire.AttrDelete:
+		creator, _, err := wire.ParseCompact(typ, body)
+		return fmt.Sprintf("%v creatorid: %08x", typ, creator), err
 	case wire.AttrAuth:
 		a, err := wire.ParseAuth(body)
 		return fmt.Sprintf("%v hint: %x code: %x", typ, a.Hint, a.MAC), err

@@ -1,5 +1,5 @@
 // Command programs shows, or installs, the external programs that a target of the
-// Makefile needs: programs [-install] demo|test|bench|failover|soak|soak-conntrackd. It prints nothing when all are there.
+// Makefile needs: programs [-install] demo|test|bench|gobench|failover|soak|soak-conntrackd. It prints nothing when all are there.
 package main
 
 import (
@@ -17,7 +17,7 @@ func main() {
 	install := flag.Bool("install", false, "install what is missing with apt-get")
 	flag.Parse()
 	if flag.NArg() != 1 {
-		fmt.Fprintln(os.Stderr, "usage: programs [-install] demo|test|bench|failover|soak|soak-conntrackd")
+		fmt.Fprintln(os.Stderr, "usage: programs [-install] demo|test|bench|gobench|failover|soak|soak-conntrackd")
 		os.Exit(1)
 	}
 	if err := run(flag.Arg(0), *install); err != nil {
