@@ -132,7 +132,7 @@ install: build
 		chmod 644 '$(MANDIR)/man'$${m##*.}/$$name || exit 1; \
 	done
 	for u in share/systemd/*.service; do \
-		sed -E 's#^Exec(Start|Reload)=#&$(PREFIX)/sbin/#' $$u > '$(UNITDIR)/'$$(basename $$u) && \
+		sed -E 's#^Exec(Start|Reload|StopPost)=#&$(PREFIX)/sbin/#' $$u > '$(UNITDIR)/'$$(basename $$u) && \
 		chmod 644 '$(UNITDIR)/'$$(basename $$u) || exit 1; \
 	done
 	for d in sysctl.d modules-load.d; do \
@@ -141,6 +141,10 @@ install: build
 	install -m 644 share/wireshark/pfsync.lua '$(PLUGINDIR)/'
 	for f in $(DATA:share/%=%); do install -D -m 644 share/$$f '$(SHAREDIR)/pfsync/'$$f || exit 1; done
 	[ -e '$(DESTDIR)/etc/default/pfsyncd' ] || install -m 644 share/default/pfsyncd '$(DESTDIR)/etc/default/pfsyncd'
+	install -d '$(SHAREDIR)/pfsync/keepalived'
+	sed 's|/usr/local/|$(PREFIX)/|' share/keepalived/keepalived.conf > '$(SHAREDIR)/pfsync/keepalived/keepalived.conf'
+	sed 's|/usr/local/|$(PREFIX)/|' share/keepalived/pfsync-keepalived > '$(LIBEXECDIR)/pfsync-keepalived'
+	chmod 644 '$(SHAREDIR)/pfsync/keepalived/keepalived.conf' && chmod 755 '$(LIBEXECDIR)/pfsync-keepalived'
 	install -m 755 share/completions/pfsync-complete '$(LIBEXECDIR)/pfsync-complete'
 	install -d '$(SHAREDIR)/bash-completion/completions' '$(DESTDIR)$(ZSHDIR)' '$(SHAREDIR)/fish/vendor_completions.d'
 	$(COMPLETION) share/completions/bash/pfsync > '$(SHAREDIR)/bash-completion/completions/pfsyncd'

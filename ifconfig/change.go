@@ -95,10 +95,12 @@ type PFSync struct {
 	Version  string     `json:"version,omitempty"`      // in which states are sent
 	From     string     `json:"version_from,omitempty"` // why: VersionSet, VersionLearnt; "": nothing else is known
 	Pair     *bool      `json:"pair,omitempty"`         // nil: while a BSD is heard
-	Key      KeyState   `json:"key,omitempty"`
-	SyncOK   bool       `json:"syncok"`
-	Creator  uint32     `json:"creatorid"`
-	Peers    []Peer     `json:"peers,omitzero"` // nil: a daemon that does not tell of them
+
+	DeferState DeferState `json:"deferstate,omitempty"` // "": off, or a daemon that does not tell
+	Key        KeyState   `json:"key,omitempty"`
+	SyncOK     bool       `json:"syncok"`
+	Creator    uint32     `json:"creatorid"`
+	Peers      []Peer     `json:"peers,omitzero"` // nil: a daemon that does not tell of them
 }
 
 // Why pfsync0 has its version.

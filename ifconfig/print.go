@@ -132,6 +132,14 @@ func (p *PFSync) printSettings(b *strings.Builder, style Style) {
 	fmt.Fprintf(b, "maxupd: %d defer: %s\n", p.MaxUpd, onOff(p.Defer))
 	if style != StyleOpenBSD {
 		fmt.Fprintf(b, "\tsyncok: %d\n", bit(p.SyncOK))
+		p.printDefer(b)
+	}
+}
+
+// printDefer adds what has become of defer.
+func (p *PFSync) printDefer(b *strings.Builder) {
+	if p.DeferState != "" {
+		fmt.Fprintf(b, "\tdefer: %s\n", p.DeferState)
 	}
 }
 
@@ -244,17 +252,18 @@ type (
 		VLTime    *uint32    `json:"vltime,omitempty"`
 	}
 	jsonPFSync struct {
-		Syncdev   string     `json:"syncdev"`
-		Syncpeer  netip.Addr `json:"syncpeer"`
-		MaxUpd    int        `json:"maxupd"`
-		Defer     bool       `json:"defer"`
-		Version   string     `json:"version,omitempty"`
-		From      string     `json:"version_from,omitempty"`
-		Pair      *bool      `json:"pair,omitempty"`
-		SyncOK    bool       `json:"syncok"`
-		CreatorID CreatorID  `json:"creatorid"`
-		Key       KeyState   `json:"key"`
-		Peers     []Peer     `json:"peers"`
+		Syncdev    string     `json:"syncdev"`
+		Syncpeer   netip.Addr `json:"syncpeer"`
+		MaxUpd     int        `json:"maxupd"`
+		Defer      bool       `json:"defer"`
+		DeferState DeferState `json:"deferstate,omitempty"`
+		Version    string     `json:"version,omitempty"`
+		From       string     `json:"version_from,omitempty"`
+		Pair       *bool      `json:"pair,omitempty"`
+		SyncOK     bool       `json:"syncok"`
+		CreatorID  CreatorID  `json:"creatorid"`
+		Key        KeyState   `json:"key"`
+		Peers      []Peer     `json:"peers"`
 	}
 )
 
@@ -268,7 +277,7 @@ func PrintJSON(w io.Writer, interfaces []Interface) error {
 			Media: i.Media, Status: i.Status, Inet: jsonAddresses(i.Inet), Inet6: jsonAddresses(i.Inet6),
 		}
 		if p := i.PFSync; p != nil {
-			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.Version, p.From, p.Pair, p.SyncOK, CreatorID(p.Creator), cmp.Or(p.Key, KeyOff),
+			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.DeferState, p.Version, p.From, p.Pair, p.SyncOK, CreatorID(p.Creator), cmp.Or(p.Key, KeyOff),
 				append([]Peer{}, p.Peers...)}
 			if !p.Syncpeer.IsValid() {
 				j.PFSync.Syncpeer = multicastPeer

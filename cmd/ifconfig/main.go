@@ -74,9 +74,33 @@ func command(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		}
 		daemon := control.NewClient()
 		daemon.Patience = time.Second // it may have been started a moment ago
-		return links.Apply(ctx, daemon, *cmd.Change)
+		if err := links.Apply(ctx, daemon, *cmd.Change); err != nil {
+			return err
+		}
+		return noteNoAddress(ctx, daemon, *cmd.Change, stderr)
 	}
 	return display(ctx, cmd.Display, stdout, stderr)
+}
+
+// noteNoAddress tells of a vhid that takes no part because it has no address, which is no error: the next
+// command may give it one.
+func noteNoAddress(ctx context.Context, daemon *control.Client, c ifconfig.Change, stderr io.Writer) error {
+	if c.Carp == nil || c.Carp.VHID == nil || len(c.Carp.Addresses) > 0 {
+		return nil
+	}
+	list, err := daemon.Interfaces(ctx)
+	if err != nil {
+		return err
+	}
+	for _, i := range list {
+		if v := i.Carp; v == nil || v.VHID != *c.Carp.VHID || i.Name != c.Interface && v.CarpDev != c.Interface {
+			continue
+		}
+		if len(i.Inet)+len(i.Inet6) == 0 {
+			fmt.Fprintf(stderr, "ifconfig: warning: %s: vhid %d has no address yet, and takes no part until it has\n", i.Name, *c.Carp.VHID)
+		}
+	}
+	return nil
 }
 
 // pfsync0 is the interface that pfsyncd owns.

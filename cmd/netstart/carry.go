@@ -50,6 +50,7 @@ func (n *netstart) carry(ctx context.Context, steps []plan.Step) {
 	}
 	for i := 0; i < len(steps); i++ {
 		s := steps[i]
+		n.again(ctx)
 		var err error
 		switch s.Do {
 		case plan.Shell:
@@ -64,6 +65,9 @@ func (n *netstart) carry(ctx context.Context, steps []plan.Step) {
 				return // nor will it hear the others
 			}
 		case plan.Ifconfig:
+			if ifconfig.IsCarp(s.Interface) || s.Has("vhid") {
+				n.hold(ctx)
+			}
 			if s.Interface == pfsync0 || ifconfig.IsCarp(s.Interface) {
 				end := i + 1
 				for end < len(steps) && steps[end].Do == plan.Ifconfig {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/ifconfig/hostname"
@@ -27,6 +28,9 @@ type netstart struct {
 	dir            string // where the files are
 	rc             string // -f
 	status         int
+
+	whole bool      // all is configured: carp is kept from taking over meanwhile
+	held  time.Time // when that was asked for last; zero: not at all
 
 	leased, routed bool // a family is configured by DHCP, by routers' advertisements
 }
@@ -65,9 +69,13 @@ func (n *netstart) run(ctx context.Context, names []string) {
 	case !root && n.secrets:
 		n.fail(errors.New("--show-secrets: need root privileges"))
 	case n.rc != "":
+		n.whole = len(names) == 0
 		n.freebsd(ctx, names)
+		n.release(ctx)
 	case len(names) == 0:
+		n.whole = true
 		n.all(ctx)
+		n.release(ctx)
 	default:
 		for _, name := range names {
 			n.start(ctx, name)

@@ -23,7 +23,7 @@ func TestUnitFileIsUnderstood(t *testing.T) {
 			t.Fatal(err)
 		}
 		// with a program that exists
-		text = regexp.MustCompile(`(?m)^(ExecStart|ExecReload|ExecStartPre)=(-?)\S+`).ReplaceAll(text, []byte("$1=$2"+os.Args[0]))
+		text = regexp.MustCompile(`(?m)^(ExecStart|ExecReload|ExecStartPre|ExecStopPost)=(-?)\S+`).ReplaceAll(text, []byte("$1=$2"+os.Args[0]))
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -3,14 +3,52 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/pfsync-linux/pfsync/ifconfig"
 )
+
+// demotion prints what demotes this firewall, or with -q lets the exit status tell whether a group
+// is demoted by more than a number.
+func demotion(c *cli.Context, d daemon, stdout io.Writer, alone cli.BeforeFunc) error {
+	quiet, asJSON, number := c.Bool("q"), c.Bool("json"), 0
+	switch {
+	case quiet && asJSON:
+		return errors.New("demotion: -q and --json exclude each other")
+	case quiet && c.NArg() == 1:
+		n, err := strconv.ParseUint(c.Args().First(), 10, 31)
+		if err != nil {
+			return fmt.Errorf("demotion: %s: not a number (%s)", ifconfig.Shown(c.Args().First()), usage)
+		}
+		number = int(n)
+	default:
+		if err := alone(c); err != nil {
+			return err
+		}
+	}
+	list, err := d.Demotion(c.Context)
+	switch {
+	case quiet && err != nil:
+		return errSilent
+	case err != nil:
+		return err
+	case !quiet:
+		return printDemotion(stdout, list, asJSON)
+	}
+	if slices.ContainsFunc(list, func(d ifconfig.Demotion) bool { return d.Count > number }) {
+		return errNotOK
+	}
+	return nil
+}
 
 // printDemotion prints each group with all that demotes it.
 func printDemotion(w io.Writer, list []ifconfig.Demotion, asJSON bool) error {

@@ -32,6 +32,7 @@ func main() {
 type daemon interface {
 	Bulk(ctx context.Context) error
 	Push(ctx context.Context) error
+	Yield(ctx context.Context) error
 	Counters(ctx context.Context) ([]pfstate.Counter, error)
 	Interfaces(ctx context.Context) ([]ifconfig.Interface, error)
 	Peers(ctx context.Context) ([]ifconfig.Peer, error)
@@ -43,10 +44,13 @@ type daemon interface {
 	SetSysctl(ctx context.Context, s sysctl.Setting) (old int64, err error)
 }
 
-const usage = "usage: pfsyncctl bulk [ask|push] | check [-v] [--json] | demotion [--json] | diff [--json] | monitor [--json] | peers [--json] | print-rules [--carpdev IF]... [nft|iptables|firewalld] | save [-C DIR] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]..."
+const usage = "usage: pfsyncctl bulk [ask|push] | check [-v] [--json] | demotion [-q [NUMBER] | --json] | diff [--json] | monitor [--json] | peers [--json] | print-rules [--carpdev IF]... [nft|iptables|firewalld] | save [-C DIR] | stats [-a] [--bsd | --json] | status [--json] | sysctl [-n] -a|NAME[=VALUE]... | yield"
 
-// errNotOK ends the program with status 1 after what is wrong was printed.
-var errNotOK = errors.New("not in order")
+// errNotOK ends the program with status 1 after what is wrong was printed; errSilent with 2, printing nothing.
+var (
+	errNotOK  = errors.New("not in order")
+	errSilent = errors.New("no answer")
+)
 
 // run is the program; it returns the exit status.
 func run(args []string, d daemon, stdout, stderr io.Writer) int {
@@ -82,15 +86,9 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 			},
 			{
 				Name: "demotion", Usage: "why this firewall is less fit to be master",
-				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
-				Flags: []cli.Flag{asJSON},
-				Action: func(c *cli.Context) error {
-					list, err := d.Demotion(c.Context)
-					if err != nil {
-						return err
-					}
-					return printDemotion(stdout, list, c.Bool("json"))
-				},
+				OnUsageError: wrong, HideHelpCommand: true,
+				Flags:  []cli.Flag{asJSON, &cli.BoolFlag{Name: "q", Usage: "print nothing; status 0: by no more than 0, or the NUMBER behind it, 1: by more, 2: no answer"}},
+				Action: func(c *cli.Context) error { return demotion(c, d, stdout, alone) },
 			},
 			{
 				Name: "diff", Usage: "what differs between the peers' states and the copies here; status 0: nothing",
@@ -169,10 +167,15 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 				},
 			},
 			sysctlCommand(d, stdout),
+			{
+				Name: "yield", Usage: "tell pfsyncd that another firewall carries the traffic now; carp does so by itself (root)",
+				OnUsageError: wrong, HideHelpCommand: true, Before: alone,
+				Action: func(c *cli.Context) error { return d.Yield(c.Context) },
+			},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {
-				return fmt.Errorf("%s: unknown command, choose bulk, check, demotion, diff, monitor, peers, print-rules, save, stats, status or sysctl", ifconfig.Shown(c.Args().First()))
+				return fmt.Errorf("%s: unknown command, choose bulk, check, demotion, diff, monitor, peers, print-rules, save, stats, status, sysctl or yield", ifconfig.Shown(c.Args().First()))
 			}
 			return cli.ShowAppHelp(c)
 		},
@@ -180,6 +183,8 @@ func run(args []string, d daemon, stdout, stderr io.Writer) int {
 	switch err := app.Run(args); {
 	case err == nil:
 		return 0
+	case errors.Is(err, errSilent):
+		return 2
 	case !errors.Is(err, errNotOK):
 		fmt.Fprintf(stderr, "pfsyncctl: %v\n", err)
 	}

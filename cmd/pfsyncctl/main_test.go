@@ -48,6 +48,8 @@ func (f fake) Transitions(context.Context, uint64) (control.Transitions, error) 
 
 func (f fake) Push(context.Context) error { return f.err }
 
+func (f fake) Yield(context.Context) error { return f.err }
+
 func (f fake) Interfaces(context.Context) ([]ifconfig.Interface, error) { return f.interfaces, f.err }
 
 func (f fake) Peers(context.Context) ([]ifconfig.Peer, error) { return f.peers, f.err }
@@ -122,7 +124,7 @@ func TestPfsyncctl(t *testing.T) {
 		{"bulk", nil, "", ""},
 		{"bulk", errors.New("pfsync0: Operation not permitted (needs root)"), "", "pfsyncctl: pfsync0: Operation not permitted (needs root)\n"},
 		{"bulk now", nil, "", "pfsyncctl: now: unexpected behind bulk (" + usage + ")\n"},
-		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, check, demotion, diff, peers, print-rules, save, stats, status or sysctl\n"},
+		{"stat", nil, "", "pfsyncctl: stat: unknown command, choose bulk, check, demotion, diff, monitor, peers, print-rules, save, stats, status, sysctl or yield\n"},
 		{"stats -z", nil, "", "pfsyncctl: flag provided but not defined: -z (" + usage + ")\n"},
 		{"-z", nil, "", "pfsyncctl: flag provided but not defined: -z (" + usage + ")\n"},
 		{"stats foo", nil, "", "pfsyncctl: foo: unexpected behind stats (" + usage + ")\n"},
@@ -131,7 +133,7 @@ func TestPfsyncctl(t *testing.T) {
 		{"sysctl net.inet.carp.log", nil, "", "pfsyncctl: net.inet.carp.log: pfsyncd does not know it; it is of another version\n"},
 		{"sysctl net.inet.carp.allow=0", control.ErrNotRunning, "", "pfsyncctl: " + control.ErrNotRunning.Error() + "\n"},
 		{"status", control.ErrNoAnswer, "", "pfsyncctl: pfsyncd does not answer\n"},
-		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose bulk, check, demotion, diff, peers, print-rules, save, stats, status or sysctl\n"},
+		{strings.Repeat("x", 61), nil, "", "pfsyncctl: " + strings.Repeat("x", 60) + "...: unknown command, choose bulk, check, demotion, diff, monitor, peers, print-rules, save, stats, status, sysctl or yield\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(append([]string{"pfsyncctl"}, strings.Fields(c.args)...), fake{err: c.err, peers: []ifconfig.Peer{}}, &stdout, &stderr)

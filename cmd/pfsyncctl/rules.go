@@ -61,7 +61,11 @@ func gatherSetup(c *cli.Context, d daemon) (*setup, error) {
 		return nil, err
 	}
 	s := &setup{carpdevs: c.StringSlice("carpdev")}
+	named := len(s.carpdevs) > 0
 	for _, i := range list {
+		if v := i.Carp; v != nil && v.CarpDev != "" && !named && !slices.Contains(s.carpdevs, v.CarpDev) {
+			s.carpdevs = append(s.carpdevs, v.CarpDev)
+		}
 		if p := i.PFSync; p != nil {
 			s.syncdev = p.Syncdev
 			if p.Syncpeer.Is4() && !p.Syncpeer.IsMulticast() {

@@ -48,6 +48,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			&cli.StringFlag{Name: "hostid", Usage: "set and keep the creatorid, `HEX` as in pf.conf's set hostid (default: random once, then kept)"},
 			&cli.IntFlag{Name: "peer-states", Usage: "take at most `NUMBER` states of one peer, all BSD peers counting as one (default: half of nf_conntrack_max)"},
 			&cli.StringFlag{Name: "metrics", Usage: "answer Prometheus on the TCP `ADDR:PORT` too, to anybody; numeric, as 127.0.0.1:9240"},
+			&cli.BoolFlag{Name: "cleanup", Usage: "remove what a killed pfsyncd has left, its carp interfaces, and end; the unit's ExecStopPost"},
 			&cli.BoolFlag{Name: "pprof", Usage: "answer root's questions for Go's profiles, below /debug/ on the control socket"},
 			&cli.StringFlag{Name: "table", Value: "conntrack", Usage: "state `TABLE`: conntrack, the kernel's; or memory, for a node that only watches"},
 		},
@@ -57,6 +58,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			}
 			if c.Int("peer-states") < 0 {
 				return fmt.Errorf("peer-states %d: must not be negative", c.Int("peer-states"))
+			}
+			if c.Bool("cleanup") {
+				return cleanUp(stderr)
 			}
 			return serve(c.Context, options{
 				logLevel: c.String("log-level"), logFormat: c.String("log-format"), stateDir: c.String("state-dir"),

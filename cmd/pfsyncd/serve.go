@@ -19,6 +19,7 @@ import (
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack"
 	"github.com/pfsync-linux/pfsync/pfstate/memory"
 	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/sync/hold"
 	"github.com/pfsync-linux/pfsync/sync/metrics"
 	"github.com/pfsync-linux/pfsync/sync/node"
 	"github.com/pfsync-linux/pfsync/tunif"
@@ -162,11 +163,18 @@ func (o options) creator() (uint32, error) {
 func (o options) openTable(cfg *node.Config) error {
 	switch o.table {
 	case "conntrack":
+		// First: its chain must be there before conntrack's hooks.
+		holder, err := hold.Open(hold.Config{Log: cfg.Log})
+		if err != nil {
+			cfg.Log.Warn("first packets cannot be held (defer)", "err", err)
+		} else {
+			cfg.Holder = holder
+		}
 		t, err := conntrack.Open(conntrack.Config{Creator: cfg.Identity.Creator, Key: cfg.Identity.Key, Log: cfg.Log})
 		if err != nil {
 			return err
 		}
-		cfg.Table, cfg.Whole = t, t
+		cfg.Table, cfg.Whole, cfg.Queued = t, t, t.Queued
 		cfg.TableCounters = t.Counters
 		cfg.TableUse = conntrackUse
 		cfg.Timeout = t.Timeout

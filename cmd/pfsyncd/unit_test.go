@@ -75,7 +75,7 @@ func TestUnitFileIsUnderstood(t *testing.T) {
 		t.Fatal(err)
 	}
 	copied := filepath.Join(t.TempDir(), "pfsyncd.service") // with a program that exists
-	if err := os.WriteFile(copied, regexp.MustCompile(`(?m)^ExecStart=.*`).ReplaceAll(text, []byte("ExecStart="+os.Args[0])), 0o600); err != nil {
+	if err := os.WriteFile(copied, regexp.MustCompile(`(?m)^(ExecStart|ExecStopPost)=.*`).ReplaceAll(text, []byte("$1="+os.Args[0])), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	// Other units of this machine may have faults of their own.

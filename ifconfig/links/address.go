@@ -235,7 +235,7 @@ func (p *plan) checkDelete(a ifconfig.AddressChange, given map[netip.Addr]bool) 
 func noAddress(name string, a ifconfig.AddressChange) error {
 	what := fmt.Sprintf("%s address", a.Family)
 	if a.Prefix.IsValid() {
-		what = fmt.Sprintf("address %v", a.Prefix.Addr())
+		what = fmt.Sprintf("address %v; one of a vhid is deleted with: vhid N", a.Prefix.Addr())
 	}
 	return fmt.Errorf("SIOCDIFADDR: Can't assign requested address (%s has no %s)", name, what)
 }

@@ -44,11 +44,16 @@ func parseEntry(payload []byte, e *entry) error {
 	if len(payload) < nfattr.FamilyLen {
 		return fmt.Errorf("entry: %w: %d bytes", nfattr.ErrMalformed, len(payload))
 	}
+	return e.parse(payload[nfattr.FamilyLen:])
+}
+
+// parse reads an entry's attributes.
+func (e *entry) parse(attrs []byte) error {
 	*e = entry{}
 	e.reply.reply = true
 	var zone uint16
 	var err error
-	w := nfattr.NewWalk(payload[nfattr.FamilyLen:])
+	w := nfattr.NewWalk(attrs)
 	for w.Next() && err == nil {
 		switch w.Type {
 		case ctaTupleOrig:

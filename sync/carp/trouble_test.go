@@ -288,6 +288,49 @@ func TestReconfigure(t *testing.T) {
 	})
 }
 
+// Adverts go on at the times at which they would have come anyway.
+func TestSettingTheSameAgainDisturbsNothing(t *testing.T) {
+	pair(t, func(r *rig, a, b *firewall) {
+		var sent []time.Time
+		r.lan.Tap(func(f carptest.Frame) {
+			if f.From != "fwA" {
+				t.Errorf("%s has advertised", f.From)
+			}
+			if f.Port == "sis0" {
+				sent = append(sent, f.At)
+			}
+		})
+		disturbing := []carptest.Op{carptest.Open, carptest.Announce, carptest.Withdraw, carptest.Close}
+		before := [2]int{len(a.sys.Calls(disturbing...)), len(b.sys.Calls(disturbing...))}
+		began := time.Now()
+		for range 20 {
+			after(170 * time.Millisecond)
+			for _, f := range []*firewall{a, b} {
+				for _, name := range []string{"carp0", "carp1"} {
+					check(t, f.host.Configure(f.status(name).Config))
+				}
+			}
+		}
+		after(20*time.Second - time.Since(began))
+		a.has("set again", carp.Master, carp.Master)
+		b.has("set again", carp.Backup, carp.Backup)
+		if got := [2]int{len(a.sys.Calls(disturbing...)), len(b.sys.Calls(disturbing...))}; got != before {
+			t.Errorf("calls of %v: %v, before %v", disturbing, got, before)
+		}
+		if a.status("carp0").Changes != 2 || b.status("carp0").Changes != 1 {
+			t.Errorf("transitions: A %d, B %d", a.status("carp0").Changes, b.status("carp0").Changes)
+		}
+		if len(sent) != 20 {
+			t.Errorf("%d adverts in 20 seconds", len(sent))
+		}
+		for i := 1; i < len(sent); i++ {
+			if gap := sent[i].Sub(sent[i-1]); gap != time.Second {
+				t.Errorf("advert %d came %v after the one before", i, gap)
+			}
+		}
+	})
+}
+
 func TestForcedState(t *testing.T) {
 	pair(t, func(r *rig, a, b *firewall) {
 		for _, f := range []*firewall{a, b} {

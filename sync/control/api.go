@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/ifconfig/pfconf"
@@ -36,9 +37,14 @@ type Node interface {
 	Demotion() ([]ifconfig.Demotion, error)
 	// Demote adds to what the operator has set for a group.
 	Demote(d ifconfig.Demote) error
+	// HoldDemotion demotes the group carp until d is over or it is called with 0. A firewall that is
+	// master already is left alone.
+	HoldDemotion(d time.Duration) error
 	// Transitions returns the changes of state behind the one of that number, when there are some or
 	// ctx ends; that is no error.
 	Transitions(ctx context.Context, after uint64) (Transitions, error)
+	// Yield tells that another firewall carries the traffic from now on, where it is not carp that knows.
+	Yield() error
 
 	// States yields all states of the table, those that are not shared included (FlagNoSync), in
 	// parts of any size. It holds little more than one of them, and does nothing while yield takes

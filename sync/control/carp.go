@@ -16,6 +16,8 @@ import (
 // every timeout of a request.
 const transitionsWait = 15 * time.Second
 
+const holdPath = "/v1/demotion/hold"
+
 // Transitions is an answer to who follows the carp interfaces.
 type Transitions struct {
 	Began time.Time             `json:"began"` // the daemon; another one counts from 1 again
@@ -82,4 +84,34 @@ func (c *Client) Transitions(ctx context.Context, after uint64) (t Transitions, 
 		return t, fmt.Errorf("pfsyncd: transitions: %w", err)
 	}
 	return t, nil
+}
+
+// MostHeld is how long a demotion can be held at most: netstart's unit is ended by then.
+const MostHeld = 10 * time.Minute
+
+// Hold asks for a demotion that ends by itself.
+type Hold struct {
+	Seconds int `json:"seconds"` // 0: it ends now
+}
+
+// hold demotes for a while, or no longer.
+func (s *Server) hold(r *http.Request) (any, error) {
+	var h Hold
+	if err := object(r, "hold", maxBody, &h); err != nil {
+		return nil, err
+	}
+	if most := int(MostHeld / time.Second); h.Seconds < 0 || h.Seconds > most {
+		return nil, httpError{http.StatusBadRequest, fmt.Sprintf("hold: seconds %d: 0 to %d", h.Seconds, most)}
+	}
+	return struct{}{}, s.node.HoldDemotion(time.Duration(h.Seconds) * time.Second)
+}
+
+// HoldDemotion keeps this firewall from taking over from a better one, for so many whole seconds or until it is
+// called with 0. It waits for a daemon that starts.
+func (c *Client) HoldDemotion(ctx context.Context, d time.Duration) error {
+	question, err := json.Marshal(Hold{int(d / time.Second)})
+	if err != nil {
+		return err
+	}
+	return c.patiently(ctx, holdPath, question, nil)
 }

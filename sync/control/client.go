@@ -173,6 +173,16 @@ func (c *Client) Push(ctx context.Context) error {
 	return err
 }
 
+// Yield tells that another firewall carries the traffic from now on. It does not wait for a daemon
+// that starts, which takes that for granted.
+func (c *Client) Yield(ctx context.Context) error {
+	err := c.do(ctx, http.MethodPost, "/v1/yield", nil, nil)
+	if errors.Is(err, ErrNoAnswer) {
+		return fmt.Errorf("yield: %w (it may still carry this out)", err)
+	}
+	return err
+}
+
 // Counters lists all counters in the order of netstat -s.
 func (c *Client) Counters(ctx context.Context) (list []pfstate.Counter, err error) {
 	err = c.do(ctx, http.MethodGet, "/v1/counters", nil, &list)

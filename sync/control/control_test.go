@@ -124,6 +124,9 @@ func TestClientAndServer(t *testing.T) {
 	if err := h.client.Push(ctx); err != nil {
 		t.Fatal(err)
 	}
+	if err := h.client.Yield(ctx); err != nil || node.Yields() != 1 {
+		t.Errorf("yield: %v, the node was told %d times", err, node.Yields())
+	}
 	addrs := cmpopts.EquateComparable(netip.Addr{})
 	if diff := cmp.Diff([]ifconfig.Change{want, {Interface: "pfsync0", Syncpeer: new(netip.Addr)},
 		{Interface: "pfsync0", Bulk: true}, {Interface: "pfsync0", Push: true}}, node.Changes(), addrs); diff != "" {
@@ -383,6 +386,8 @@ func TestHostileRequests(t *testing.T) {
 		{"bulk of something", strings.Replace(post(`{"peer":"10.0.0.2"}`), "change", "bulk", 1), 400, `{"error":"bulk: takes no body`},
 		{"push by GET", get("/v1/push"), 405, `{"error":"/v1/push: takes POST only"}`},
 		{"push to someone", strings.Replace(post(`{"peer":"10.0.0.2"}`), "change", "push", 1), 400, `{"error":"push: takes no body`},
+		{"yield by GET", get("/v1/yield"), 405, `{"error":"/v1/yield: takes POST only"}`},
+		{"yield of something", strings.Replace(post(`{"carp":"carp0"}`), "change", "yield", 1), 400, `{"error":"yield: takes no body`},
 		{"unknown field", post(`{"interface":"pfsync0","up":true,"vhid":1}`), 400, `{"error":"change: json: unknown field \"vhid\""}`},
 		{"two objects", post(`{"interface":"pfsync0"}{"interface":"pfsync0"}`), 400, `{"error":"change: more than one object"}`},
 		{"no interface", post(`{}`), 400, `bad value"}`},
@@ -423,8 +428,8 @@ func TestHostileRequests(t *testing.T) {
 	if changes := node.Changes(); len(changes) != 0 {
 		t.Errorf("changed: %+v", changes)
 	}
-	if n := counter(t, h, "ctlinvalid"); n != 22 {
-		t.Errorf("ctlinvalid %d, want one for each request that was HTTP: 22", n)
+	if n := counter(t, h, "ctlinvalid"); n != 24 {
+		t.Errorf("ctlinvalid %d, want one for each request that was HTTP: 24", n)
 	}
 }
 

@@ -6,6 +6,7 @@
 //	POST /v1/change       ifconfig.Change, root only
 //	POST /v1/bulk         no body, root only: ask the peers for their whole tables
 //	POST /v1/push         no body, root only: tell the peers this whole table
+//	POST /v1/yield        no body, root only: another firewall carries the traffic now
 //	GET  /v1/counters     []Counter
 //	GET  /v1/peers        []ifconfig.Peer
 //	GET  /v1/status       Status
@@ -19,6 +20,9 @@
 //	POST /v1/ruleset      pfconf.Ruleset, root only
 //	POST /v1/enable       {"enabled": BOOL}, root only
 //	GET  /v1/info         Info
+//	GET  /v1/demotion     []ifconfig.Demotion
+//	POST /v1/demotion     ifconfig.Demote, root only
+//	GET  /v1/transitions  Transitions behind ?after=NUMBER
 //	GET  /debug/...       Go's profiles, root only, if the Server was given them
 //
 // States are no JSON but one record of 264 bytes after the other, each as OpenBSD's pfsync sends a

@@ -79,6 +79,8 @@ func NewServer(node Node, log *slog.Logger) *Server {
 		"/v1/enable":      post(s.enable),
 		"/v1/info":        get(func() (any, error) { return node.Info() }),
 		"/v1/demotion":    get(func() (any, error) { return node.Demotion() }),
+		holdPath:          post(s.hold),
+		"/v1/yield":       post(s.yield),
 		"/v1/transitions": {method: http.MethodGet, answer: s.transitions},
 	}
 	s.posts = map[string]route{
@@ -207,7 +209,7 @@ func denial(path string) string {
 	switch path {
 	case "/v1/kill", "/v1/flush", "/v1/ruleset", "/v1/enable":
 		return "Operation not permitted (needs root)"
-	case "/v1/demotion":
+	case "/v1/demotion", holdPath:
 		return "carpdemote: Operation not permitted (needs root)"
 	case "/v1/sysctl":
 		return "sysctl: Operation not permitted (needs root)"
@@ -325,6 +327,13 @@ func (s *Server) push(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return struct{}{}, s.node.Change(ifconfig.Change{Interface: "pfsync0", Push: true})
+}
+
+func (s *Server) yield(r *http.Request) (any, error) {
+	if err := noBody(r, "yield: takes no body; all traffic has gone elsewhere"); err != nil {
+		return nil, err
+	}
+	return struct{}{}, s.node.Yield()
 }
 
 func (s *Server) kill(r *http.Request) (any, error) {

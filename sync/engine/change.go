@@ -52,13 +52,16 @@ func (e *Engine) moved(c *pfstate.Change) {
 	}
 	if i == 0 {
 		if e.private(c) {
+			e.neverHeld(&c.State)
 			return
 		}
 		i = e.states.add(&c.State, local, e.now)
 		r := e.states.at(i)
 		r.ref, r.carrier, r.active, r.generation = c.Ref, true, stampOf(e.now), e.dump.generation
+		e.deferring.reused = e.deferring.reused || e.graves.of(r.id) == ended
 		e.graves.dig(r.id)
 		e.queueInsert(i)
+		e.await(i)
 		return
 	}
 	if e.states.at(i).origin != imported && e.private(c) {
@@ -66,10 +69,17 @@ func (e *Engine) moved(c *pfstate.Change) {
 		return
 	}
 	e.progress(i, c)
+	if r := e.states.at(i); r.early {
+		r.early = false
+		if c.Kind == pfstate.Created {
+			return // told already
+		}
+	}
 	if r := e.states.at(i); c.Kind == pfstate.Created && r.origin == inherited && !r.claimed {
 		// The first dump showed it before the event did: it is news all the same.
 		e.states.rename(i, r.id, local)
 		e.queueInsert(i)
+		e.await(i)
 		return
 	}
 	e.updateEvent(i)
@@ -159,19 +169,27 @@ func (e *Engine) forget(i slot, by *peer) {
 func (e *Engine) applied(c *pfstate.Change) {
 	if c.Op == pfstate.WriteFence {
 		e.passed()
-	}
-	if c.Op != pfstate.WriteInsert {
 		return
 	}
-	if i := e.find(&c.State); i != 0 && e.states.at(i).queue == queueNone {
-		e.enqueue(i, queueAck)
-		e.push = true
+	i := e.find(&c.State)
+	switch {
+	case i == 0:
+	case c.Op == pfstate.WriteUpdate:
+		e.prepared(i)
+	case c.Op == pfstate.WriteInsert:
+		if e.states.at(i).queue == queueNone {
+			e.enqueue(i, queueAck)
+		}
+		e.push = true // an update that waits tells it as well
 	}
 }
 
 // refused deals with an order that the table did not carry out.
 func (e *Engine) refused(c *pfstate.Change) {
 	i := e.find(&c.State)
+	if i != 0 && c.Op == pfstate.WriteUpdate {
+		e.prepared(i)
+	}
 	if errors.Is(c.Err, pfstate.ErrNoState) && c.Op == pfstate.WriteUpdate {
 		// It has just left the table, the event is on its way. If a peer carries it, ask that one.
 		if i != 0 && !e.states.at(i).carrier {
@@ -234,6 +252,10 @@ func (e *Engine) order(w pfstate.Write, i slot, beyond bool) {
 		r.probed = e.now + 1 // later than what was ordered before it in the same turn
 		e.probes++
 		r.probe, w.Probe = e.probes, e.probes
+	}
+	if w.Notify { // a packet waits at a peer's
+		e.orders.addUrgent(&w)
+		return
 	}
 	e.write(w)
 }

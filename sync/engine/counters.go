@@ -88,6 +88,11 @@ const (
 	otherFormat
 	pairHalves
 	pairsWhole
+	deferredPackets
+	deferAcked
+	deferTimedOut
+	deferQueueFull
+	deferPassed
 	outCompact
 	inCompact
 	formChanges
@@ -173,6 +178,11 @@ var counterTable = [numCounters]struct{ name, help string }{
 	otherFormat:     {"otherformat", "states that a peer wrote in another format than ours"},
 	pairHalves:      {"pairhalves", "messages sent of the second states that a pf has of our connections"},
 	pairsWhole:      {"pairswhole", "states with both ends translated sent whole for the sake of Linux peers: no pf can use them"},
+	deferredPackets: {"deferred", "first packets held until a peer knows their state (defer)"},
+	deferAcked:      {"deferacked", "first packets let go because a peer had acknowledged their state"},
+	deferTimedOut:   {"defertimedout", "first packets let go because no peer had acknowledged their state in time"},
+	deferQueueFull:  {"deferqueuefull", "first packets let go early because too many were held"},
+	deferPassed:     {"deferpassed", "first packets let go at once: of known or no-sync states, or while no peer answers"},
 	outCompact:      {"ocompact", "messages sent in the compact form (counted by action too)"},
 	inCompact:       {"icompact", "messages received in the compact form (counted by action too)"},
 	formChanges:     {"formchanges", "times that the form of messages changed, because a peer that does not understand compact ones came or went"},

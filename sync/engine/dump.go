@@ -68,7 +68,7 @@ func (e *Engine) seen(c *pfstate.Change) {
 		e.dump.mutes++
 	}
 	r.generation = e.dump.generation
-	if r.ref = c.Ref; r.absent {
+	if r.absent {
 		r.absent, r.retry = false, false
 	}
 	asked := r.probed
@@ -81,6 +81,7 @@ func (e *Engine) seen(c *pfstate.Change) {
 		}
 		return
 	}
+	r.ref = c.Ref
 	moved := r.src.State != c.State.Src.State || r.dst.State != c.State.Dst.State
 	if moved && !r.doomed && r.ahead(&c.State) {
 		return // an event has overtaken this
@@ -148,6 +149,7 @@ func (e *Engine) found(c *pfstate.Change) {
 	}
 	if from == local {
 		e.queueInsert(i)
+		e.await(i)
 	}
 }
 

@@ -86,7 +86,7 @@ const sampleEvery = 100 * time.Millisecond
 // sample has it measured how long the table takes with what the packets of this turn have
 // ordered, now and then: the orders' acknowledgements would cost, one fence does not.
 func (e *Engine) sample() {
-	if len(e.writes.Items) == 0 || e.sampling || e.sampled != 0 && e.now-e.sampled < sampleEvery {
+	if e.orders.n == 0 || e.sampling || e.sampled != 0 && e.now-e.sampled < sampleEvery {
 		return
 	}
 	e.sampling, e.sampled = true, e.now

@@ -31,6 +31,8 @@ type Config struct {
 	StateLimit int            // pf's `limit states`; bounds the bulk timeout. 0: 100000
 	PeerStates int            // states that one peer may have here, all BSD peers counting as one; 0: no limit
 	Continues  bool           // the table is the very one that an earlier engine of this creatorid had
+	Holder     Holder         // of first packets, for defer; nil: none are held
+	Queued     Queued         // of the table, for a Holder that is given connections; nil: there are none
 	Demote     func(Demotion) // is told each change; called by Run, must not block; may be nil
 	Log        *slog.Logger
 }
@@ -41,6 +43,8 @@ type Settings struct {
 	MTU    int // of pfsync0 or of the syncdev, whichever is less; counts the IP header
 	MaxUpd int
 	Defer  bool
+
+	DeferDelay time.Duration // that a first packet waits at most, 0: pf's 20 ms
 
 	Dialect    wire.Dialect // in which packets are written,
 	DialectSet bool         // unless this is not set: then it is that of the first BSD heard
@@ -68,9 +72,8 @@ type Engine struct {
 	linkState  link.Status
 	states     store
 	counters   counters
-	writes     *pfstate.Batch[pfstate.Write] // waiting for the table to take them
-	orders     pfstate.Batches[pfstate.Write]
-	fences     []fence // in the order of theirs among the writes
+	orders     orders
+	fences     []fence // in the order of theirs among the orders
 	sampling   bool    // one of them is a sample
 	sampled    time.Duration
 	durations  durations
@@ -86,6 +89,7 @@ type Engine struct {
 	bulk       bulk
 	serving    walk // our answer to a bulk request
 	sweep      sweep
+	deferring  deferring
 	probes     uint32 // ordered so far
 	unfit      unfit
 	loose      loosening
@@ -146,12 +150,12 @@ func New(cfg Config, table Table, l Link, tap Tap) *Engine {
 	e := &Engine{
 		cfg: cfg, log: cfg.Log, table: table, link: l, tap: tap,
 		ask: make(chan func(), 16), done: make(chan struct{}),
-		settings: DefaultSettings(), states: newStore(), orders: pfstate.NewBatches[pfstate.Write](4),
+		settings: DefaultSettings(), states: newStore(), orders: newOrders(),
 	}
-	e.writes = e.orders.Take()
 	e.graves.reset()
 	e.requests.reset()
 	e.peers = newPeers()
+	e.deferring = newDeferring(cfg.Holder)
 	e.past.until = make(map[uint64]uint64)
 	e.epoch = newEpoch()
 	e.ranges = make([]wire.Range, 0, rangesMax)
@@ -167,6 +171,8 @@ func (e *Engine) Run(ctx context.Context) {
 	e.pace = newStoppedTimer()
 	e.gapTimer = newStoppedTimer()
 	defer e.gapTimer.Stop()
+	e.deferring.timer = newStoppedTimer()
+	defer e.deferring.timer.Stop()
 	sweepTimer := time.NewTicker(sweepEvery)
 	defer sweepTimer.Stop()
 	defer e.bulk.timer.Stop()
@@ -177,23 +183,27 @@ func (e *Engine) Run(ctx context.Context) {
 		e.settle()
 		e.demote()
 		var writeTo chan<- *pfstate.Batch[pfstate.Write]
-		if len(e.writes.Items) > 0 {
+		orders, ordered := e.orders.next(), 0
+		if orders != nil {
+			ordered = len(orders.Items) // the table may free it at once
 			writeTo = e.table.Writes()
 		}
 		received := e.link.Received()
-		if len(e.writes.Items) > writesBound {
+		if e.orders.n > writesBound {
 			received = nil // the socket's buffer holds them meanwhile
 		}
 		select {
 		case <-ctx.Done():
+			e.undeferAll()
+			e.letGo()
 			for range lastFlushes {
 				if !e.flush() {
 					break
 				}
 			}
 			return
-		case writeTo <- e.writes:
-			e.writes = e.orders.Take()
+		case writeTo <- orders:
+			e.orders.taken(orders, ordered)
 			e.tick()
 			e.loosenTurn()
 		case b := <-e.table.Changes():
@@ -209,6 +219,15 @@ func (e *Engine) Run(ctx context.Context) {
 			}
 			b.Free()
 			e.sample()
+		case b := <-e.heldPackets():
+			e.tick()
+			for i := range b.Items {
+				e.holdPacket(&b.Items[i])
+			}
+			b.Free()
+		case <-e.deferring.timer.C:
+			e.tick()
+			e.deferralsDue()
 		case s := <-e.link.Statuses():
 			e.tick()
 			e.linkChanged(s)
@@ -237,6 +256,10 @@ func (e *Engine) tick() { e.now = max(1, time.Since(e.start)) }
 // settle ends a turn: what can leave leaves, once no input is waiting or a bound is reached.
 func (e *Engine) settle() {
 	defer e.acknowledge()
+	e.letGo()
+	if e.urgent() {
+		e.sendUrgent()
+	}
 	busy := len(e.table.Changes()) > 0 || len(e.link.Received()) > 0 || len(e.ask) > 0
 	if e.pacing || !e.queued() && !e.walking() && !e.answering.waiting() {
 		return
@@ -281,6 +304,7 @@ func (e *Engine) Configure(s Settings) error {
 func (e *Engine) configure(s Settings) {
 	old := e.settings
 	e.settings = s
+	defer e.armDefer()
 	e.dialectSet(old)
 	e.pairTurn()
 	switch {
@@ -302,6 +326,7 @@ func (e *Engine) configure(s Settings) {
 func (e *Engine) linkChanged(s link.Status) {
 	old := e.linkState
 	e.linkState = s
+	defer e.armDefer()
 	if s.Up && old.Up && (s.MTU != old.MTU || s.Addr != old.Addr) {
 		e.log.Info("sync link changed", "syncdev", s.Config.Syncdev, "mtu", s.MTU, "addr", s.Addr)
 		e.sendRecovered(true)
@@ -334,7 +359,7 @@ func (e *Engine) linkChanged(s link.Status) {
 func (e *Engine) running() bool { return e.settings.Up && e.linkState.Up }
 
 // write queues an order for the table.
-func (e *Engine) write(w pfstate.Write) { e.writes.Items = append(e.writes.Items, w) }
+func (e *Engine) write(w pfstate.Write) { e.orders.add(&w) }
 
 // maxPayload is what fits behind the IP header.
 func (e *Engine) maxPayload() int {

@@ -20,7 +20,7 @@ func TestFieldsAreHonest(t *testing.T) {
 	syn.Src.WScale = pfstate.WScaleFlag | 7
 	old := udp(us, 2, 2, 2)
 	old.SetTuples(v6, v6.Reversed(), 0)
-	old.Creation, old.Expire = time.Hour+time.Second/2, 29*time.Second // its birth is kept to 17 ms
+	old.Creation, old.Expire = time.Hour+time.Second/2, 29*time.Second        // its birth is kept to 17 ms
 	old.Packets, old.Bytes = [2]uint64{10, 1 << 33}, [2]uint64{1000, 1 << 43} // nf_conntrack_acct is on
 	ping := udp(us, 3, 0, 0)
 	ping.Proto, ping.Timeout, ping.Expire = pfstate.ProtoICMP, pfstate.ICMPErrorReply, 10*time.Second

@@ -24,11 +24,11 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 	case !installable(s):
 		e.counters.add(neverSynced)
 		return refusedForGood
-	case e.graves.of(s.ID) == ended && e.packetFlags&wire.FlagHeir != 0:
+	case e.graveOf(s.ID) == ended && e.packetFlags&wire.FlagHeir != 0:
 		e.counters.add(buried)
 		e.queueDelete(gone{id: s.ID})
 		return refusedForNow
-	case e.graves.of(s.ID) == ended, e.graves.of(s.ID) == deleted && (a != wire.ActIns || e.late):
+	case e.graveOf(s.ID) == ended, e.graveOf(s.ID) == deleted && (a != wire.ActIns || e.late):
 		e.counters.add(buried)
 		return refusedForNow
 	case e.endedHere(s):
@@ -47,6 +47,9 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 			return refusedForGood
 		case adopt:
 			e.adopt(i, s, said)
+			if acknowledge { // the table has the connection already
+				e.enqueue(i, queueAck)
+			}
 			return taken
 		case keepBoth:
 			twin = i
@@ -122,6 +125,7 @@ func less(a, b pfstate.ID) bool {
 func (e *Engine) adopt(i slot, s *pfstate.State, said uint64) {
 	e.states.unlink(i)
 	r := e.states.at(i)
+	e.heardOf(r.id)
 	e.drop(r.id, r.word, nobody, 0)
 	r.word = word{}
 	e.states.rename(i, s.ID, imported)

@@ -25,7 +25,7 @@ func (e *Engine) loosen() {
 
 // loosenTurn orders the next part.
 func (e *Engine) loosenTurn() {
-	for ; e.loose.next != 0 && len(e.writes.Items) < loosenOrders; e.loose.next++ {
+	for ; e.loose.next != 0 && e.orders.n < loosenOrders; e.loose.next++ {
 		if e.loose.next >= e.states.size {
 			e.loose.next = 0
 			return

@@ -72,6 +72,7 @@ func (e *Engine) split(i slot, s *pfstate.State) bool {
 	default:
 		*s, e.otherHalf = out, in
 	}
+	e.otherHalf.Flags &^= pfstate.FlagAck // one answer is enough, and the other half follows at once
 	return true
 }
 
@@ -109,6 +110,15 @@ func (e *Engine) slotOf(id pfstate.ID) slot {
 		return i
 	}
 	return 0
+}
+
+// graveOf is that of id, or of the state whose other half a BSD means by it.
+func (e *Engine) graveOf(id pfstate.ID) grave {
+	g := e.graves.of(id)
+	if g == noGrave && e.paired && !e.speaking.linux && e.hasPartner(id) {
+		g = e.graves.of(id.Partner())
+	}
+	return g
 }
 
 // otherTold takes what a BSD says in full of the other half of a state of ours, and

@@ -17,6 +17,7 @@ const requiredTTL = 255 // a packet with less has crossed a router
 // as received and has no effect.
 var handlers = [wire.ActMax]func(*Engine, wire.Section){
 	wire.ActClr:    (*Engine).receiveClr,
+	wire.ActInsAck: (*Engine).receiveInsAck,
 	wire.ActUpdC:   (*Engine).receiveUpdC,
 	wire.ActUpdReq: (*Engine).receiveUpdReq,
 	wire.ActDel:    (*Engine).receiveDel,
@@ -229,6 +230,10 @@ func (e *Engine) eachID(s wire.Section, handle func(pfstate.ID, slot)) {
 	}
 }
 
+func (e *Engine) receiveInsAck(s wire.Section) {
+	e.eachID(s, func(id pfstate.ID, _ slot) { e.heardOf(id) })
+}
+
 func (e *Engine) receiveIns(s wire.Section) {
 	e.eachState(s, func(state *pfstate.State) { e.receiveState(wire.ActIns, state) })
 }
@@ -253,7 +258,16 @@ func (e *Engine) receiveState(a wire.Action, s *pfstate.State) bool {
 		said = wire.SaidCompact(s.ID, &s.Src, &s.Dst, s.Timeout, &s.Linux)
 	}
 	e.unrefuse(p, s.ID)
-	if i := e.states.named(s.ID); i != 0 {
+	i := e.states.named(s.ID)
+	if i != 0 && e.successor(i, a, s) {
+		e.remove(i)
+		i = 0
+	}
+	if i != 0 {
+		e.heardOf(s.ID)
+		if a == wire.ActIns && s.Flags&pfstate.FlagAck != 0 {
+			e.acknowledgeKnown(i)
+		}
 		if !e.overtaken(i) {
 			e.known(i, s, said)
 		}
@@ -300,7 +314,7 @@ func (e *Engine) receiveUpdate(u *wire.UpdC) {
 	case i != 0:
 		u.ID = e.states.at(i).id
 		e.updateTold(i, u)
-	case e.graves.of(u.ID) == noGrave:
+	case e.graveOf(u.ID) == noGrave:
 		e.request(u.ID)
 	}
 }
@@ -308,6 +322,7 @@ func (e *Engine) receiveUpdate(u *wire.UpdC) {
 // updateTold takes an update of the state in i.
 func (e *Engine) updateTold(i slot, u *wire.UpdC) {
 	r := e.states.at(i)
+	e.heardOf(r.id)
 	switch {
 	case e.packetFlags&wire.FlagAnswer != 0:
 	case e.speaking.linux:

@@ -68,6 +68,8 @@ type record struct {
 	loose     bool // its windows are not checked any more
 	mute      bool // found in the table, which may tell nothing of it
 	unsure    bool // the table chose the lifetime: ask before judging whether it was renewed
+	askAck    bool // its insert asks for an acknowledgement
+	early     bool // made out of a held packet: no event has shown its entry yet
 	shadow    bool // of two twins the one that is not in the table
 	extra     bool // the store has more of it
 	deep      bool // and of its peers

@@ -50,7 +50,7 @@ func (e *Engine) retryTurn() {
 	t.wait = min(2*t.wait, retryMost)
 	t.refused, t.at = 0, e.now+t.wait
 	e.states.all(func(i slot, r *record) {
-		if r.absent && r.retry && len(e.writes.Items) < probesBound {
+		if r.absent && r.retry && e.orders.n < probesBound {
 			r.absent = false
 			e.counters.add(insertsRetried)
 			e.writeState(pfstate.Write{Kind: pfstate.WriteInsert}, i)

@@ -217,7 +217,11 @@ func message(t *testing.T, section wire.Section, m []byte) string {
 		if err := wire.ParseState(section.Dialect, m, &s); err != nil {
 			t.Fatal(err)
 		}
-		return fmt.Sprintf("%s %v %d:%d", name, s.ID, s.Src.State, s.Dst.State)
+		name = fmt.Sprintf("%s %v %d:%d", name, s.ID, s.Src.State, s.Dst.State)
+		if s.Flags&pfstate.FlagAck != 0 {
+			name += " ack"
+		}
+		return name
 	case wire.ActUpdC:
 		u, err := wire.ParseUpdC(section.Dialect, m)
 		if err != nil {

@@ -208,10 +208,14 @@ func (e *Engine) putDeletes() {
 func (e *Engine) putStates(q queueKind, a wire.Action) {
 	for l := &e.states.queues[q]; l.head != 0 && !e.full(); {
 		i := l.head
+		if a == wire.ActIns {
+			e.putInsert(i)
+			continue
+		}
 		e.states.unlink(i)
 		r := e.states.at(i)
 		r.claimed = r.claimed || e.linkState.Up
-		if a == wire.ActIns || r.claims() {
+		if r.claims() {
 			n, f := e.putState(0, i, a)
 			e.say(i, e.seqOf(n), f)
 		} else {
@@ -220,12 +224,25 @@ func (e *Engine) putStates(q queueKind, a wire.Action) {
 	}
 }
 
+// putInsert tells the state in i, which waits for that.
+func (e *Engine) putInsert(i slot) {
+	e.states.unlink(i)
+	r := e.states.at(i)
+	r.claimed = r.claimed || e.linkState.Up
+	n, f := e.putState(0, i, wire.ActIns)
+	e.say(i, e.seqOf(n), f)
+}
+
 // putState writes the state in i out in full and returns the packet's number, and in
 // which form it is.
 func (e *Engine) putState(flags wire.TrailerFlags, i slot, a wire.Action) (int, form) {
 	s := &e.out.state
 	e.states.bare(i, e.now, s)
 	s.Flags &^= pfstate.FlagNoSync | pfstate.FlagAck
+	if r := e.states.at(i); r.askAck && a == wire.ActIns {
+		s.Flags |= pfstate.FlagAck
+		r.askAck = false
+	}
 	e.counters.out[a]++
 	return e.putFull(flags, i, s, a)
 }

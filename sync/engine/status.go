@@ -12,18 +12,19 @@ import (
 
 // Status is a copy of what an operator may see.
 type Status struct {
-	Settings Settings
-	Link     link.Status
-	Dialect  wire.Dialect
-	Learnt   bool   // the dialect is that of a BSD heard
-	Bulk     string // none, start, sent, bulk, done, failed
-	SyncOK   bool   // the sync link is up, and since then a bulk update came in whole
-	Local    int    // states whose creation was seen here, or that were here before
-	Imported int    // states made by peers
-	Queued   int    // messages waiting
-	Peers    int    // heard within ten minutes
-	SendErr  error  // why packets are being lost; nil: they leave
-	PeerList []PeerStatus
+	Settings  Settings
+	Link      link.Status
+	Dialect   wire.Dialect
+	Learnt    bool   // the dialect is that of a BSD heard
+	Bulk      string // none, start, sent, bulk, done, failed
+	SyncOK    bool   // the sync link is up, and since then a bulk update came in whole
+	Local     int    // states whose creation was seen here, or that were here before
+	Imported  int    // states made by peers
+	Queued    int    // messages waiting
+	Deferring bool   // first packets are held: somebody can acknowledge their states
+	Peers     int    // heard within ten minutes
+	SendErr   error  // why packets are being lost; nil: they leave
+	PeerList  []PeerStatus
 
 	KeyChanging bool // the key before the current one is still accepted
 }
@@ -46,7 +47,7 @@ func (e *Engine) Status() (s Status, err error) {
 		s = Status{
 			Settings: e.settings, Dialect: e.dialect.Dialect, Learnt: e.dialect.learnt && !e.settings.DialectSet, Link: e.linkState, Bulk: bulkNames[e.bulk.state], SyncOK: e.bulk.ok && e.linkState.Up,
 			Local: e.states.count[local] + e.states.count[inherited], Imported: e.states.count[imported],
-			Queued: len(e.deletes), Peers: e.peers.len(), SendErr: e.sendErr, PeerList: e.peerList(),
+			Queued: len(e.deletes), Deferring: e.deferring.armed, Peers: e.peers.len(), SendErr: e.sendErr, PeerList: e.peerList(),
 			KeyChanging: e.keys.Changing(),
 		}
 		if e.bulk.state == bulkIdle && !e.bulk.ok {
@@ -101,7 +102,12 @@ func (p *peer) problems() (all []string) {
 
 // Counters returns all counters, pf's first.
 func (e *Engine) Counters() (all []pfstate.Counter, err error) {
-	err = e.do(func() { all = e.counters.list() })
+	err = e.do(func() {
+		all = e.counters.list()
+		if e.deferring.holder != nil {
+			all = append(all, e.deferring.hist.counters()...)
+		}
+	})
 	return all, err
 }
 

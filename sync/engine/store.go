@@ -227,6 +227,20 @@ func (st *store) enqueue(i slot, q queueKind) {
 	l.len++
 }
 
+// enqueueFirst moves the record in i to the front of queueIns.
+func (st *store) enqueueFirst(i slot) {
+	st.unlink(i)
+	l, r := &st.queues[queueIns], st.at(i)
+	r.queue, r.next, r.updates = queueIns, l.head, 0
+	if l.head != 0 {
+		st.at(l.head).prev = i
+	} else {
+		l.tail = i
+	}
+	l.head = i
+	l.len++
+}
+
 // unlink takes the record in i out of its queue, if it is in one.
 func (st *store) unlink(i slot) {
 	r := st.at(i)

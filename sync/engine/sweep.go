@@ -41,6 +41,8 @@ func (e *Engine) sweepTurn() {
 	if s.turn%8 == 0 {
 		e.graves.turn()
 	}
+	e.armDefer()
+	e.checkEarly()
 	e.sendBeacon()
 	e.watchForm()
 	e.repairTurn()
@@ -56,7 +58,7 @@ func (e *Engine) sweepTurn() {
 	n, part := int(e.states.size)-1, s.turn%sweepRound
 	s.due = min(n, s.due+n*(part+1)/sweepRound-n*part/sweepRound)
 	// Who cannot be asked after now, for the table is busy, comes first at the next turn.
-	for ; s.due > 0 && len(e.writes.Items) < probesBound; s.due-- {
+	for ; s.due > 0 && e.orders.n < probesBound; s.due-- {
 		if s.next++; s.next >= e.states.size {
 			s.next = 1
 		}

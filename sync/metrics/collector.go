@@ -27,15 +27,15 @@ type collector struct {
 	source  Source
 	version string
 
-	build, config              *prometheus.Desc
-	up, linkUp, syncOK         *prometheus.Desc
-	bulk, states, queue        *prometheus.Desc
-	entries, limit, readBuffer *prometheus.Desc
-	peer                       peerDescs
-	received, sent, events     *prometheus.Desc
-	carp                       carpDescs
-	counters                   map[string]counterDesc // by the counter's name
-	histograms                 map[string]counterDesc // by the histogram's
+	build, config                 *prometheus.Desc
+	up, linkUp, syncOK            *prometheus.Desc
+	bulk, states, queue           *prometheus.Desc
+	entries, limit, readBuffer    *prometheus.Desc
+	peer                          peerDescs
+	received, sent, events, holds *prometheus.Desc
+	carp                          carpDescs
+	counters                      map[string]counterDesc // by the counter's name
+	histograms                    map[string]counterDesc // by the histogram's
 }
 
 type peerDescs struct {
@@ -92,6 +92,7 @@ func NewCollector(source Source, version string) prometheus.Collector {
 		},
 		received: desc("pfsync_received_messages_total", "Messages received, by action.", "action"),
 		sent:     desc("pfsync_sent_messages_total", "Messages sent, by action.", "action"),
+		holds:    desc("pfsync_defer_hold_seconds", "How long first packets of connections were held (defer)."),
 		events:   desc("pfsync_events_total", "Other things that are counted, by their names in pfsyncctl stats.", "event"),
 		counters: map[string]counterDesc{}, histograms: map[string]counterDesc{},
 	}
@@ -115,7 +116,8 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.build, c.config, c.up, c.linkUp, c.syncOK, c.bulk, c.states, c.queue, c.entries, c.limit, c.readBuffer,
 		c.peer.info, c.peer.state, c.peer.inSync, c.peer.heard, c.peer.states, c.peer.problems,
-		c.received, c.sent, c.events, c.carp.state, c.carp.transitions, c.carp.demotion, c.carp.share,
+		c.received, c.sent, c.events, c.holds,
+		c.carp.state, c.carp.transitions, c.carp.demotion, c.carp.share,
 	} {
 		ch <- d
 	}
@@ -216,7 +218,13 @@ func (c *collector) collectStatus(gauge setGauge, s control.Status) {
 }
 
 func (c *collector) collectCounters(ch chan<- prometheus.Metric, gauge setGauge, counters []pfstate.Counter) {
+	var holds histogram
+	defer holds.collect(ch, c.holds)
 	for _, k := range counters {
+		if name, ok := strings.CutPrefix(k.Name, heldFor); ok {
+			holds.add(name, k.Value)
+			continue
+		}
 		d, values := c.events, []string{k.Name}
 		if known, ok := c.counters[k.Name]; ok {
 			d, values = known.desc, known.values

@@ -84,6 +84,17 @@ var families = []family{
 		is("bulkfailed", "requester", "failed"),
 		is("bulkserved", "sender", "done"),
 	}},
+	{"pfsync_deferred_packets_total", "First packets of connections that were held (defer), by what let them go.", []string{"result"}, []row{
+		is("deferacked", "acked"),
+		is("defertimedout", "timeout"),
+		is("deferqueuefull", "overflow"),
+	}},
+	{"pfsync_defer_held_packets_total", "First packets of connections that were held (defer).", nil, []row{is("deferred")}},
+	{"pfsync_defer_passed_packets_total", "First packets of connections that were not held: the queue was full or not read, or there was nothing to wait for.", []string{"reason"}, []row{
+		is("hold_bypassed", "bypassed"),
+		is("deferpassed", "nothing_to_wait_for"),
+		is("hold_unread", "unreadable"),
+	}},
 	{"pfsync_overruns_total", "Times that changes of the state table were lost.", nil, []row{is("overruns")}},
 	{"pfsync_lost_packets_total", "Packets of peers that were missing and given up.", nil, []row{is("lostpackets")}},
 	{"pfsync_peer_deaths_total", "Peers that fell silent.", nil, []row{is("peerdeaths")}},

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
@@ -27,6 +28,7 @@ func full() source {
 	s.counters = []pfstate.Counter{{Name: "iacts.INS ST"}, {Name: "oacts.INS ST"}, {Name: "table_read_buffer_bytes"}, {Name: "something_new"}}
 	s.demotion = []ifconfig.Demotion{{Group: "carp", Count: 32, Shares: []ifconfig.DemotionShare{{Reason: "pfsync bulk", Count: 32}}}}
 	s.interfaces = append(s.interfaces, ifconfig.Interface{Name: "carp0", Carp: &ifconfig.Carp{Name: "carp0", State: "MASTER", CarpDev: "sis0", VHID: 1}})
+	s.histograms = append(s.histograms, pfstate.Histogram{Name: "applydelay", Bounds: []time.Duration{time.Second}, Counts: []uint64{1, 0}, Sum: time.Second})
 	for _, name := range metrics.Known() {
 		s.counters = append(s.counters, pfstate.Counter{Name: name})
 	}
@@ -49,6 +51,11 @@ func exported(t *testing.T) map[string]map[string]bool {
 			}
 		}
 		names[f.GetName()] = labels
+		if f.GetMetric()[0].GetHistogram() != nil {
+			for _, part := range []string{"_bucket", "_sum", "_count"} {
+				names[f.GetName()+part] = labels
+			}
+		}
 	}
 	return names
 }

@@ -275,6 +275,7 @@ func (n *Node) runCarp(ctx context.Context) error {
 		n.transitions.follow(following, n.host.Transitions(), n.yield)
 	}()
 	err := n.host.Run(ctx)
+	n.shares.end()
 	stop()
 	<-followed
 	return err

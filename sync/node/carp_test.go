@@ -256,3 +256,38 @@ func TestWithoutCarpItIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// A second run of netstart finds everything as it is to be.
+func TestSettingCarpAgainDisturbsNothing(t *testing.T) {
+	r := startCarp(t, carptest.NewLAN(), 254)
+	lines := []string{
+		"carp0 inet 10.0.0.1 netmask 255.255.255.0 broadcast 10.0.0.255 vhid 1 pass foo advskew 0", "carp0 up",
+		"sis1 inet 192.168.0.1/24 vhid 2 pass bar alias", "sis1 vhid 2 advbase 1",
+	}
+	r.must(lines...)
+	r.until("carp: MASTER carpdev sis0")
+	r.until("carp: MASTER carpdev sis1")
+	transitions := func() string {
+		got, err := r.Transitions(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(got.Last)
+	}
+	r.wait("4", transitions) // each became backup, then master
+	disturbing := []carptest.Op{carptest.Open, carptest.Withdraw, carptest.Close}
+	before, shown := len(r.sys.Calls(disturbing...)), r.shown()
+	for range 3 {
+		r.must(lines...)
+	}
+	if got := len(r.sys.Calls(disturbing...)); got != before {
+		t.Errorf("%d calls of %v more", got-before, disturbing)
+	}
+	if diff := cmp.Diff(shown, r.shown()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	r.stop()
+	if got := transitions(); got != "6" { // and left it in the end
+		t.Errorf("%s transitions, want 6", got)
+	}
+}

@@ -129,6 +129,37 @@ func (n *Node) Demote(d ifconfig.Demote) error {
 	return n.host.Demote(d.Group, d.Count)
 }
 
+// holdGrace is how long a hold lasts when it is ended: pfsync0, configured right before, may not have
+// demoted yet.
+const holdGrace = time.Second
+
+// HoldDemotion demotes the group carp until d is over or it is called with 0: whoever configures this firewall
+// need not live to take it back. A master is left alone: it has the states. It is the control.Node's.
+func (n *Node) HoldDemotion(d time.Duration) error {
+	if n.host == nil {
+		return n.errNoCarp("hold")
+	}
+	held := n.shares.holds()
+	switch {
+	case d == 0 && held:
+		n.shares.hold(holdGrace, func() { n.log.Info("no longer demoted by netstart") })
+		return nil
+	case d == 0:
+		return nil
+	case !held:
+		all, err := n.host.Status()
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(all, func(s carp.Status) bool { return s.State == carp.Master }) {
+			return nil
+		}
+		n.log.Info("demoted by netstart", "for", d)
+	}
+	n.shares.hold(d, func() { n.log.Warn("no longer demoted by netstart, which did not say that it is done", "after", d) })
+	return nil
+}
+
 // keptTransitions is how many changes of state are kept for those who ask late.
 const keptTransitions = 256
 

@@ -62,7 +62,9 @@ func (n *Node) changeDestroy() error {
 	if n.device == nil {
 		return fmt.Errorf("%s: SIOCIFDESTROY: Device not configured", Name)
 	}
+	delay := n.settings.engine.DeferDelay // a sysctl's, not the interface's
 	n.settings = settings{engine: engine.DefaultSettings()}
+	n.settings.engine.DeferDelay = delay
 	err := n.apply()
 	n.destroy()
 	return err
@@ -101,6 +103,11 @@ func set[T any](field *T, value *T) {
 func (n *Node) check(c ifconfig.Change, next settings) (word string, err error) {
 	if c.Key != nil && c.Key.Unread() {
 		return "key", fmt.Errorf("key %v: was not read", c.Key)
+	}
+	if c.Defer != nil && *c.Defer {
+		if err := n.checkDefer(); err != nil {
+			return "defer", err
+		}
 	}
 	mtu := 0 // of the syncdev, when it is there
 	if next.link.Syncdev != "" {

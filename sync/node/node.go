@@ -53,6 +53,8 @@ type Config struct {
 	Table         Table
 	TableName     string                                 // conntrack or memory, as shown to operators
 	TableCounters func() []pfstate.Counter               // may be nil
+	Holder        Holder                                 // of first packets, for defer; nil: none are held
+	Queued        engine.Queued                          // with Holder: the table's reading of what the kernel gives with a packet
 	TableUse      func() (entries, limit int, err error) // of all of the table, 0: no limit; nil, or an error: what is shared is all that is known
 	Whole         Whole                                  // nil: what is shared is all of the table
 	PeerStates    int                                    // states that one peer may have here, 0: no limit
@@ -109,6 +111,7 @@ func New(cfg Config) *Node {
 	}
 	n.engine = engine.New(engine.Config{
 		Creator: cfg.Identity.Creator, PeerStates: cfg.PeerStates, Continues: cfg.Continues, Log: cfg.Log,
+		Holder: cfg.Holder, Queued: cfg.Queued,
 		Demote: func(d engine.Demotion) { n.shares.demote(d.Bulk, d.Link) },
 	}, cfg.Table, n.link, n)
 	return n
@@ -137,6 +140,9 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 	defer stopUpper()
 	group.Go(func() error { return n.cfg.Table.Run(lower) })
 	group.Go(func() error { return n.link.Run(lower) })
+	if n.cfg.Holder != nil {
+		group.Go(func() error { return n.cfg.Holder.Run(lower) })
+	}
 	group.Go(func() error {
 		<-lower.Done() // one of the others failed
 		stopUpper()

@@ -57,6 +57,7 @@ func (n *Node) restoreRules() (engine.Filter, error) {
 		return nil, fmt.Errorf("%s: %w", rulesFile, err)
 	}
 	n.rules = restored
+	n.excludeMarked(&restored)
 	return f, nil
 }
 
@@ -105,6 +106,7 @@ func (n *Node) setRules(next rules) error {
 		return err
 	}
 	n.rules = next
+	n.excludeMarked(&next)
 	n.log.Info("rules loaded", "enabled", next.Enabled, "rules", len(next.Ruleset.Rules), "tables", len(next.Ruleset.Tables))
 	return nil
 }

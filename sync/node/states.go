@@ -23,6 +23,9 @@ const (
 
 var errBusy = fmt.Errorf("the state table has not carried it out within %v; it still may", killBound)
 
+// Yield is the control.Node's: what carp does by itself, for who moves addresses without it.
+func (n *Node) Yield() error { return n.engine.Yield() }
+
 // States is the control.Node's. What is shown is the table, not what the engine knows of it.
 func (n *Node) States(ctx context.Context, yield func([]pfstate.State) error) error {
 	var part []pfstate.State

@@ -33,7 +33,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 		PFSync: &ifconfig.PFSync{
 			Syncdev: n.settings.link.Syncdev, Syncpeer: n.settings.link.Syncpeer,
 			MaxUpd: e.MaxUpd, Defer: e.Defer, SyncOK: status.SyncOK, Creator: n.cfg.Identity.Creator,
-			Key: n.settings.keyState(status.KeyChanging), Peers: shownPeers(status.PeerList),
+			DeferState: n.deferState(status), Key: n.settings.keyState(status.KeyChanging), Peers: shownPeers(status.PeerList),
 		},
 	}
 	showDialect(shown.PFSync, status)
@@ -119,6 +119,9 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 	all = append(all, n.link.Counters()...)
 	if n.cfg.TableCounters != nil {
 		all = appendNamed(all, "table_", n.cfg.TableCounters())
+	}
+	if n.cfg.Holder != nil {
+		all = append(all, n.cfg.Holder.Counters()...)
 	}
 	if n.host != nil {
 		counted, err := n.host.Counters()

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
 	"github.com/pfsync-linux/pfsync/sync/carp"
@@ -82,7 +84,7 @@ func (n *Node) SetSysctl(s sysctl.Setting) (old int64, err error) {
 		return old, nil
 	}
 	n.sysctls[s.Name] = s.Value
-	if err := n.setOptions(); err != nil {
+	if err := errors.Join(n.setOptions(), n.useSysctl(s.Name, s.Value)); err != nil {
 		n.sysctls[s.Name] = old
 		return old, err
 	}
@@ -131,19 +133,26 @@ type shares struct {
 	dialect        carp.Dialect
 	factor         int // FreeBSD's
 	bulk, linkDown bool
+	held           bool      // by netstart
+	until          time.Time // it is held
+	timer          *time.Timer
 }
 
 // The reasons, in the words of the BSDs' logs.
 const (
 	shareBulk = "pfsync bulk"
 	shareLink = "pfsync link"
+	shareHold = "netstart"
 )
 
 // OpenBSD's numbers: a fresh firewall is much less fit, one without a sync link a little.
 const (
 	bulkDemotion = 32
 	linkDemotion = 1
+	holdDemotion = 128 // as OpenBSD's rc(8) until the boot is over
 )
+
+const freebsdHold = 240 // FreeBSD's largest advskew
 
 func (s *shares) rules(d carp.Dialect, factor int) {
 	s.mu.Lock()
@@ -157,6 +166,49 @@ func (s *shares) demote(bulk, linkDown bool) {
 	defer s.mu.Unlock()
 	s.bulk, s.linkDown = bulk, linkDown
 	s.tell()
+}
+
+// hold demotes until d is over, and calls over then.
+func (s *shares) hold(d time.Duration, over func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop() // one that runs already finds another until
+	}
+	s.held, s.until = true, time.Now().Add(d)
+	s.timer = time.AfterFunc(d, func() {
+		if s.expire() {
+			over()
+		}
+	})
+	s.tell()
+}
+
+func (s *shares) expire() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.held || time.Now().Before(s.until) {
+		return false
+	}
+	s.held = false
+	s.tell()
+	return true
+}
+
+// end is for those who end: no timer is left.
+func (s *shares) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	s.held = false
+}
+
+func (s *shares) holds() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held
 }
 
 // tell brings carp up to date. FreeBSD's pfsync demotes for the bulk update only. s.mu is held, so
@@ -175,6 +227,14 @@ func (s *shares) tell() {
 	if s.dialect == carp.OpenBSD && s.linkDown {
 		down = linkDemotion
 	}
+	hold := 0
+	switch {
+	case s.held && s.dialect == carp.FreeBSD:
+		hold = freebsdHold
+	case s.held:
+		hold = holdDemotion
+	}
 	s.set("carp", shareBulk, bulk)
 	s.set("carp", shareLink, down)
+	s.set("carp", shareHold, hold)
 }

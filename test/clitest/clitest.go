@@ -37,6 +37,7 @@ import (
 //	daemon-set-of IF W..  the same of a carp interface
 //	daemon-demote N  demote its group carp
 //	daemon-carps   print what it has of carp interfaces
+//	daemon-events  print the holds and whose changes were asked for, in their order
 //	daemon-shows   print what it has of pfsync0, and how often it was changed
 //	daemon-sysctls print the variables that it keeps
 //	fw PROG...     run a program in the namespace
@@ -173,6 +174,11 @@ func commands(t *testing.T) map[string]func(ts *testscript.TestScript, neg bool,
 			_, err := fmt.Sscan(args[0], &n)
 			ts.Check(err)
 			ts.Check(node.Demote(ifconfig.Demote{Group: "carp", Count: n}))
+		},
+		"daemon-events": func(ts *testscript.TestScript, _ bool, _ []string) {
+			for _, e := range node.Events() {
+				fmt.Fprintln(ts.Stdout(), e)
+			}
 		},
 		"daemon-shows": func(ts *testscript.TestScript, _ bool, _ []string) {
 			list, err := node.Interfaces()

@@ -14,16 +14,16 @@ import (
 const (
 	udpFlows, icmpFlows, serviceFlows = 20, 10, 10
 
-	afterMove  = 5 * time.Second  // how long the flows are watched on fwB
 	syncWithin = 20 * time.Second // a bulk request that nobody answered is repeated by then
+	electedIn  = 10 * time.Second // carp needs three times advbase, which is a second, and a little
 	readyIn    = 5 * time.Second
 	deadAfter  = traffic.Dead
 )
 
 // play builds the lab, lets the traffic run through fwA, kills it, and returns what
-// became of the flows on fwB.
+// became of the flows on fwB, and with pfsync on fwA again.
 func (s *story) play(ctx context.Context, pfsync bool) (rows []traffic.Row, err error) {
-	l, err := lab.New(ctx, lab.Config{Prefix: namePrefix, Bin: s.bin})
+	l, err := lab.New(ctx, lab.Config{Prefix: namePrefix, Bin: s.bin, Bare: true})
 	if err != nil {
 		return nil, err
 	}
@@ -35,99 +35,102 @@ func (s *story) play(ctx context.Context, pfsync bool) (rows []traffic.Row, err 
 	defer flows.Close()
 	s.say("  (look inside with: ip netns exec %s bash)", l.A.Name)
 
+	p := &pair{Lab: l, s: s, pfsync: pfsync}
 	if pfsync {
-		err = s.withPfsync(ctx, l, flows)
+		err = p.withPfsync(ctx, flows)
 	} else {
-		err = s.withoutPfsync(ctx, l, flows)
+		err = p.withoutPfsync(ctx, flows)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return s.die(ctx, l, flows)
+	move, err := p.die(ctx, flows)
+	if err == nil && pfsync {
+		err = p.comeBack(ctx, flows)
+	}
+	if err != nil {
+		return nil, err
+	}
+	rows = flows.Stop(move)
+	s.say("  traffic stopped; what became of it:")
+	for _, r := range rows {
+		s.say("    %-26s %3d of %3d survived; longest stall from %s to %s after fwA's death",
+			r.Kind, r.Survived, r.Flows, milliseconds(r.Stall.From.Sub(move.From)), milliseconds(r.Stall.To.Sub(move.From)))
+		for _, err := range r.Errors[:min(3, len(r.Errors))] {
+			s.say("      %v", err)
+		}
+	}
+	return rows, nil
 }
 
-func (s *story) withoutPfsync(ctx context.Context, l *lab.Lab, flows *traffic.Traffic) error {
-	s.step("No daemon runs; the same traffic goes through fwA")
-	if err := s.addFlows(ctx, flows, s.connections); err != nil {
+// start boots both and waits until fwA has the addresses.
+func (p *pair) start(ctx context.Context) error {
+	if err := p.install(); err != nil {
 		return err
 	}
-	return errors.Join(s.showCount(ctx, l, l.A), s.showCount(ctx, l, l.B))
+	began := time.Now()
+	for _, f := range []*lab.Firewall{p.A, p.B} {
+		if err := p.boot(ctx, f); err != nil {
+			return err
+		}
+	}
+	if err := p.waitMaster(ctx, p.A); err != nil {
+		return err
+	}
+	p.s.say("  fwA is master of both addresses after %s", milliseconds(time.Since(began)))
+	if !p.pfsync {
+		return nil
+	}
+	return p.waitSynced(ctx, began)
 }
 
-// withPfsync starts half of the connections before fwB joins, so that it needs both
-// the bulk update and the live ones.
-func (s *story) withPfsync(ctx context.Context, l *lab.Lab, flows *traffic.Traffic) error {
-	s.step("fwA starts, half of the connections are made, then fwB joins")
-	if err := s.startDaemon(ctx, l, l.A); err != nil {
+func (p *pair) withoutPfsync(ctx context.Context, flows *traffic.Traffic) error {
+	p.s.step("carp alone: hostname.pfsync0 is left out")
+	if err := p.start(ctx); err != nil {
 		return err
 	}
-	words := []string{"pfsync0", "up", "syncdev", lab.Sync}
-	if _, err := l.A.Ifconfig(ctx, words...); err != nil {
+	if err := p.s.addFlows(ctx, flows); err != nil {
 		return err
 	}
-	s.typed("fwA", "ifconfig "+strings.Join(words, " "), "")
-	captures, err := startCaptures(ctx, l)
+	return errors.Join(p.s.showCount(ctx, p.Lab, p.A), p.s.showCount(ctx, p.Lab, p.B))
+}
+
+func (p *pair) withPfsync(ctx context.Context, flows *traffic.Traffic) error {
+	p.s.step("Both start, with the files of pfsync(4)'s example as they stand there")
+	if err := p.start(ctx); err != nil {
+		return err
+	}
+	captures, err := startCaptures(ctx, p.Lab)
 	if err != nil {
 		return err
 	}
 	defer captures.stop()
-
-	if err := flows.Add(traffic.TCP, s.connections/2); err != nil {
+	if err := p.s.addFlows(ctx, flows); err != nil {
 		return err
 	}
-	s.say("  %d TCP connections from the client to the server are open", s.connections/2)
-	if err := s.joinB(ctx, l); err != nil {
+	if err := p.s.waitIdentical(ctx, p.Lab); err != nil {
 		return err
 	}
-	if err := s.addFlows(ctx, flows, s.connections-s.connections/2); err != nil {
+	p.s.step("What the operator sees")
+	if err := p.showCarp(ctx, p.A, p.B); err != nil {
 		return err
 	}
-	if err := s.waitIdentical(ctx, l); err != nil {
+	if err := p.s.showPfsync(ctx, p.Lab, p.A); err != nil {
 		return err
 	}
-	return s.operatorsView(ctx, l, captures)
+	if err := errors.Join(p.s.showCount(ctx, p.Lab, p.A), p.s.showCount(ctx, p.Lab, p.B)); err != nil {
+		return err
+	}
+	return captures.show(ctx, p.s)
 }
 
-func (s *story) startDaemon(ctx context.Context, l *lab.Lab, f *lab.Firewall) error {
-	if err := f.StartDaemon(); err != nil {
-		return err
-	}
-	s.typed(host(l, f), "pfsyncd --state-dir "+f.StateDir()+" &", "")
-	ctx, cancel := context.WithTimeout(ctx, readyIn)
-	defer cancel()
-	return f.WaitReady(ctx)
-}
-
-func (s *story) joinB(ctx context.Context, l *lab.Lab) error {
-	if err := s.startDaemon(ctx, l, l.B); err != nil {
-		return err
-	}
-	line := "up syncdev " + lab.Sync
-	if err := l.B.Netstart(ctx, "pfsync0", line); err != nil {
-		return err
-	}
-	file := l.B.HostnameFile("pfsync0")
-	s.typed("fwB", "cat "+file, line)
-	s.typed("fwB", "netstart -C "+strings.TrimSuffix(file, "/hostname.pfsync0")+" pfsync0", "")
-	joined := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, syncWithin)
-	defer cancel()
-	for _, f := range []*lab.Firewall{l.B, l.A} {
-		if err := f.WaitSynced(ctx); err != nil {
-			return err
-		}
-		s.say("  %s has its bulk update after %s", host(l, f), milliseconds(time.Since(joined)))
-	}
-	return nil
-}
-
-// addFlows starts the TCP connections and all other kinds, and waits until data moves on each.
-func (s *story) addFlows(ctx context.Context, flows *traffic.Traffic, tcp int) error {
+// addFlows starts flows of all kinds, and waits until data moves on each.
+func (s *story) addFlows(ctx context.Context, flows *traffic.Traffic) error {
 	for _, k := range []struct {
 		kind traffic.Kind
 		n    int
 	}{
-		{traffic.TCP, tcp}, {traffic.Service, serviceFlows}, {traffic.UDP, udpFlows}, {traffic.ICMP, icmpFlows},
+		{traffic.TCP, s.connections}, {traffic.Service, serviceFlows}, {traffic.UDP, udpFlows}, {traffic.ICMP, icmpFlows},
 	} {
 		if err := flows.Add(k.kind, k.n); err != nil {
 			return err
@@ -194,49 +197,89 @@ func compare(ctx context.Context, l *lab.Lab) (missing, total int, err error) {
 	return missing, len(a), nil
 }
 
-func (s *story) operatorsView(ctx context.Context, l *lab.Lab, c *captures) error {
-	s.step("What the operator sees")
-	if err := errors.Join(s.showFirewall(ctx, l, l.A), s.showFirewall(ctx, l, l.B)); err != nil {
-		return err
-	}
-	return c.show(ctx, s)
-}
-
-// die kills fwA, moves the shared addresses, and watches.
-func (s *story) die(ctx context.Context, l *lab.Lab, flows *traffic.Traffic) ([]traffic.Row, error) {
+// die kills fwA and waits until fwB has taken over by itself and, with pfsync, every flow goes
+// on. It returns the time in which no flow is expected to move: TCP asks again after twice as
+// long each time, so it may sleep for as long as nobody was there once more.
+func (p *pair) die(ctx context.Context, flows *traffic.Traffic) (move traffic.Window, err error) {
+	s := p.s
 	s.step("fwA dies")
-	what := "the cables of sis0, sis1 and sis2 cut"
-	if l.A.Running() {
-		what = fmt.Sprintf("kill -9 %d (pfsyncd), and in the same moment %s", l.A.Pid(), what)
-	}
-	var move traffic.Window
+	pid := p.A.Pid()
 	move.From = time.Now()
-	if err := l.Kill(l.A); err != nil {
-		return nil, err
+	if err := p.Kill(p.A); err != nil {
+		return move, err
 	}
-	dead := time.Since(move.From)
-	if err := l.MoveTo(l.B); err != nil {
-		return nil, err
+	s.say("  %7s  kill -9 %d (pfsyncd), and in the same moment the cables of sis0, sis1 and sis2 cut", milliseconds(time.Since(move.From)), pid)
+	if err := p.waitMaster(ctx, p.B); err != nil {
+		return move, err
 	}
-	move.To = time.Now()
-	s.say("  %7s  %s", milliseconds(dead), what)
-	s.say("  %7s  10.0.0.1 and 192.168.0.1 are on fwB, and announced", milliseconds(move.To.Sub(move.From)))
-
-	select {
-	case <-time.After(afterMove):
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	rows := flows.Stop(move)
-	s.say("  %7s  traffic stopped; what became of it:", milliseconds(time.Since(move.From)))
-	for _, r := range rows {
-		s.say("           %-26s %3d of %3d survived; longest stall from %s to %s",
-			r.Kind, r.Survived, r.Flows, milliseconds(r.Stall.From.Sub(move.From)), milliseconds(r.Stall.To.Sub(move.From)))
-		for _, err := range r.Errors[:min(3, len(r.Errors))] {
-			s.say("             %v", err)
+	taken := time.Now()
+	outage := taken.Sub(move.From)
+	move.To = taken.Add(outage)
+	s.say("  %7s  fwB heard no advert of fwA's for three seconds, and is master of both addresses", milliseconds(outage))
+	if p.pfsync {
+		if err := p.showCarp(ctx, p.B); err != nil {
+			return move, err
 		}
 	}
-	return rows, nil
+	const certainly = time.Second // beyond what would be a survivor's
+	wait, cancel := context.WithDeadline(ctx, move.To.Add(deadAfter+certainly))
+	defer cancel()
+	var last error
+	err = lab.Eventually(wait, "data on every flow", func() error {
+		last = flows.Flowing(taken)
+		return last
+	})
+	switch {
+	case ctx.Err() != nil:
+		return move, context.Cause(ctx)
+	case err != nil:
+		s.say("  %7s  not every flow goes on: %v", milliseconds(time.Since(move.From)), last)
+	default:
+		s.say("  %7s  data moves on every flow again", milliseconds(time.Since(move.From)))
+	}
+	return move, nil
+}
+
+// comeBack starts fwA again. A machine that was without power remembers no connection, and has
+// no interfaces but those of its hardware.
+func (p *pair) comeBack(ctx context.Context, flows *traffic.Traffic) error {
+	p.s.step("fwA comes back with an empty table")
+	for _, forget := range []string{"conntrack -F", "ip link delete dev carp0", "ip link delete dev carp1"} {
+		words := strings.Fields(forget)
+		if _, err := p.A.Run(ctx, words[0], words[1:]...); err != nil {
+			return err
+		}
+	}
+	plugged := time.Now()
+	if err := p.Reconnect(ctx, p.A); err != nil {
+		return err
+	}
+	began := time.Now()
+	if err := p.boot(ctx, p.A); err != nil {
+		return err
+	}
+	if err := p.waitMaster(ctx, p.A); err != nil {
+		return err
+	}
+	taken := time.Now()
+	n, err := p.A.CountEntries(ctx)
+	if err != nil {
+		return err
+	}
+	p.s.say("  fwA is master again after %s, and has %d states", milliseconds(taken.Sub(began)), n)
+	if err := p.showStatus(ctx, p.A, p.B); err != nil {
+		return err
+	}
+	wait, cancel := context.WithTimeout(ctx, readyIn)
+	defer cancel()
+	if err := lab.Eventually(wait, "data on every flow", func() error { return flows.Flowing(taken) }); ctx.Err() != nil {
+		return context.Cause(ctx)
+	} else if err != nil {
+		p.s.say("  NOT EVERY FLOW GOES ON: %v", err)
+	}
+	stall, of := flows.Stall(plugged)
+	p.s.say("  the longest that a flow stood still meanwhile: %s (%s)", milliseconds(stall), of)
+	return nil
 }
 
 func milliseconds(d time.Duration) string {

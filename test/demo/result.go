@@ -10,20 +10,20 @@ import (
 
 // table prints both runs, two lines for each kind of flow.
 func (s *story) table(with, without []traffic.Row) {
-	s.say("\n  %-26s %-15s %5s  %8s  %6s  %13s  %15s", "", "", "flows", "survived", "resets", "longest stall", "beyond the move")
+	s.say("\n  %-26s %-15s %5s  %8s  %6s  %13s", "", "", "flows", "survived", "resets", "longest stall")
 	for i := range with {
 		s.row(with[i].Kind.String(), "with pfsync", with[i])
 		s.row("", "without", without[i])
 	}
 	s.say(`
   Data goes every 100 ms (every 250 ms on each 20th TCP connection, 128 kB at a time): no
-  stall can be shorter. > means that it had not ended when the traffic was stopped. A ping
-  is a new flow each time it is asked, and the rules let it out again, state or not.`)
+  stall can be shorter; TCP asks again after twice as long each time. > means that it had not
+  ended when the traffic was stopped. A ping is a new flow each time it is asked, and the
+  rules let it out again, state or not.`)
 }
 
 func (s *story) row(kind, run string, r traffic.Row) {
-	s.say("  %-26s %-15s %5d  %8d  %6d  %13s  %15s", kind, run, r.Flows, r.Survived, r.Resets,
-		seconds(r, r.Stall.Length()), seconds(r, r.Beyond))
+	s.say("  %-26s %-15s %5d  %8d  %6d  %13s", kind, run, r.Flows, r.Survived, r.Resets, seconds(r, r.Stall.Length()))
 }
 
 func seconds(r traffic.Row, d time.Duration) string {

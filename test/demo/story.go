@@ -15,6 +15,7 @@ import (
 type story struct {
 	out         io.Writer
 	bin         string
+	files       string // the folder with those of both firewalls, in a and b
 	connections int
 }
 
@@ -31,7 +32,8 @@ const picture = `
 
   Both firewalls run the same nftables rules: stateful, default deny, invalid packets
   dropped, new connections only from inside, source NAT to 10.0.0.1; and one service
-  let in: 10.0.0.1:8080 leads to the client's port 80. The shared addresses are fwA's.
+  let in: 10.0.0.1:8080 leads to the client's port 80. carp gives the shared addresses to
+  one of them: to fwA, as long as it lives.
 `
 
 func (s *story) introduce() {
@@ -64,14 +66,14 @@ func host(l *lab.Lab, f *lab.Firewall) string {
 	return "fwB"
 }
 
-// showFirewall shows what an operator sees of pfsync0, and the size of the kernel's table.
-func (s *story) showFirewall(ctx context.Context, l *lab.Lab, f *lab.Firewall) error {
+// showPfsync shows what an operator sees of pfsync0.
+func (s *story) showPfsync(ctx context.Context, l *lab.Lab, f *lab.Firewall) error {
 	out, err := f.Ifconfig(ctx, "pfsync0")
 	if err != nil {
 		return err
 	}
 	s.typed(host(l, f), "ifconfig pfsync0", out)
-	return s.showCount(ctx, l, f)
+	return nil
 }
 
 func (s *story) showCount(ctx context.Context, l *lab.Lab, f *lab.Firewall) error {

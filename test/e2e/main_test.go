@@ -42,11 +42,18 @@ const patience = 30 * time.Second
 func newLab(t *testing.T) *lab.Lab { return newLabOf(t, bin) }
 
 // newLabOf is newLab with programs of its own.
-func newLabOf(t *testing.T, bin string) *lab.Lab {
+func newLabOf(t *testing.T, bin string) *lab.Lab { return newLabWith(t, lab.Config{Bin: bin}) }
+
+// newLabWith is newLab with other wishes.
+func newLabWith(t *testing.T, c lab.Config) *lab.Lab {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	l := labtest.NewLab(ctx, t, lab.Config{Prefix: "pfs-e2e", Bin: bin})
+	c.Prefix = "pfs-e2e"
+	if c.Bin == "" {
+		c.Bin = bin
+	}
+	l := labtest.NewLab(ctx, t, c)
 	watchLogs(t, l)
 	return l
 }

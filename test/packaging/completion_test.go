@@ -42,7 +42,7 @@ func completes(t *testing.T, r root) {
 		line      []string
 		want, not []string
 	}{
-		{"commands", []string{"pfsyncctl", ""}, []string{"bulk", "check", "diff", "peers", "save", "stats", "status", "sysctl"}, []string{"pfsync0"}},
+		{"commands", []string{"pfsyncctl", ""}, []string{"bulk", "check", "diff", "peers", "save", "stats", "status", "sysctl", "yield"}, []string{"pfsync0"}},
 		{"the beginning of a command", []string{"pfsyncctl", "st"}, []string{"stats", "status"}, []string{"bulk", "peers"}},
 		{"options of a command", []string{"pfsyncctl", "stats", "--"}, []string{"--bsd", "--json"}, []string{"--metrics"}},
 		{"options", []string{"pfsyncd", "--"}, []string{"--metrics", "--state-dir", "--table", "--version"}, []string{"--json"}},

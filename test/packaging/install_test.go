@@ -102,6 +102,7 @@ func TestInstall(t *testing.T) {
 		"systemd/*": "lib/systemd/system", "sysctl.d/*": "lib/sysctl.d", "modules-load.d/*": "lib/modules-load.d",
 		"prometheus/*": "share/pfsync/prometheus", "grafana/*": "share/pfsync/grafana", "wireshark/*": "lib/wireshark/plugins",
 		"completions/zsh/*": "share/zsh/site-functions",
+		"keepalived/*.conf": "share/pfsync/keepalived", "keepalived/pfsync-*": "libexec/pfsync",
 	} {
 		shared, err := filepath.Glob("../../share/" + pattern)
 		if err != nil {
@@ -113,9 +114,9 @@ func TestInstall(t *testing.T) {
 			if err != nil {
 				t.Errorf("%s is not installed: %v", s, err)
 			}
-			for _, m := range regexp.MustCompile(`(?m)^Exec(?:Start|Reload)=(\S+)|(/[\w/]+)/pfsync-complete`).FindAllStringSubmatch(string(text), -1) {
+			for _, m := range regexp.MustCompile(`(?m)^Exec(?:Start|Reload)=(\S+)|(/[\w/]+/(?:pfsync-complete|pfsync-keepalived|pfsyncctl))`).FindAllStringSubmatch(string(text), -1) {
 				if m[2] != "" {
-					m[1] = m[2] + "/pfsync-complete"
+					m[1] = m[2]
 				}
 				if !slices.Contains(files, m[1]) {
 					t.Errorf("%s runs %s, which is not installed", installed, m[1])

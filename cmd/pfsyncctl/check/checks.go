@@ -65,6 +65,12 @@ var checks = []struct {
 		}
 		return "state table", fmt.Sprintf("has %d of %d entries", r.Status.Entries, r.Status.Limit)
 	}},
+	{"defer", true, (*report).deferral, func(r *report) (string, string) {
+		if r.PFSync0 == nil || r.PFSync0.PFSync == nil || r.PFSync0.PFSync.DeferState != ifconfig.DeferHolding {
+			return "", ""
+		}
+		return "defer", "first packets are held until a peer knows their connection"
+	}},
 	{"carp", true, (*report).carp, func(r *report) (string, string) {
 		if len(r.Carps) == 0 {
 			return "", ""

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/sync/control"
@@ -106,6 +107,36 @@ func (n *Node) Demote(d ifconfig.Demote) error {
 	}
 	n.demoted = max(0, n.demoted+d.Count)
 	return nil
+}
+
+// HoldDemotion implements control.Node. It only remembers what was asked for.
+func (n *Node) HoldDemotion(d time.Duration) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.events = append(n.events, fmt.Sprintf("hold %v", d))
+	return nil
+}
+
+// Events lists the holds and the names of the interfaces that were changed, in their order.
+func (n *Node) Events() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.events)
+}
+
+// Yield implements control.Node.
+func (n *Node) Yield() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.yields++
+	return nil
+}
+
+// Yields is how often the node was told that another one carries the traffic.
+func (n *Node) Yields() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.yields
 }
 
 // Tell makes the node tell of a transition.

@@ -33,6 +33,8 @@ type Node struct {
 
 	carps       []ifconfig.Interface
 	demoted     int
+	events      []string
+	yields      int
 	transitions []ifconfig.Transition
 	told        chan struct{} // closed by the next transition
 }
@@ -70,7 +72,7 @@ func (n *Node) Changes() []ifconfig.Change {
 func (n *Node) Change(c ifconfig.Change) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.changes = append(n.changes, c)
+	n.changes, n.events = append(n.changes, c), append(n.events, c.Interface)
 	if n.Refuse != nil {
 		if err := n.Refuse(c); err != nil {
 			return err

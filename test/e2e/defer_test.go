@@ -1,0 +1,264 @@
+package e2e_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
+	"github.com/pfsync-linux/pfsync/test/lab/traffic"
+)
+
+// startFirst starts a firewall's daemon before its rules are loaded, which a kernel needs
+// that does not give a queue's reader the connection (pfsync(4)).
+func startFirst(t *testing.T, f *lab.Firewall) {
+	t.Helper()
+	if err := f.FlushRules(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	startDaemon(t, f)
+	if err := f.LoadRules(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Ifconfig(t.Context(), "pfsync0", "up", "syncdev", lab.Sync); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// deferWithin turns defer on, with so many milliseconds, and waits until it works.
+func deferWithin(t *testing.T, ms int, firewalls ...*lab.Firewall) {
+	t.Helper()
+	for _, f := range firewalls {
+		if _, err := f.Run(t.Context(), f.Program("pfsyncctl"), "sysctl", fmt.Sprintf("net.pfsync.defer_delay=%d", ms)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Ifconfig(t.Context(), "pfsync0", "defer"); err != nil {
+			t.Fatal(err)
+		}
+		shows(t, f, "\tdefer: ready\n")
+		hasRules(t, f, true)
+	}
+}
+
+// holdTable is what the firewall has of pfsyncd's rules that hold packets, "" if there is nothing.
+func holdTable(t *testing.T, f *lab.Firewall) string {
+	t.Helper()
+	out, err := f.Output(t.Context(), "nft", "list", "ruleset")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(out, "table inet pfsyncd_hold {")
+	table, _, _ = strings.Cut(table, "\n}")
+	if !found {
+		return ""
+	}
+	return "table" + table
+}
+
+// hasRules waits until first packets are diverted, or not.
+func hasRules(t *testing.T, f *lab.Firewall, want bool) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%s diverts packets: %t", f.Name, want), func() error {
+		if s := holdTable(t, f); strings.Contains(s, "ct state") != want {
+			return fmt.Errorf("it has %s", s)
+		}
+		return nil
+	})
+}
+
+func count(t *testing.T, f *lab.Firewall, name string) uint64 {
+	t.Helper()
+	counters, err := f.Counters(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return counters[name]
+}
+
+func connects(t *testing.T, tr *traffic.Traffic, kind traffic.Kind, n, workers int) traffic.Connects {
+	t.Helper()
+	c, err := tr.Connects(kind, n, workers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%v: %v", kind, c)
+	return c
+}
+
+// Requests go by fwA and answers by fwB, over a sync link that takes 5 ms, and both drop what they have
+// no state of. Without defer connections break; with it none does, and no SYN is sent twice.
+func TestDeferCarriesAsymmetricConnections(t *testing.T) {
+	const many = 10_000
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	l := labtest.NewLab(ctx, t, lab.Config{Prefix: "pfs-e2e", Bin: bin, Cable: true})
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("fwA's log:\n%s\nfwB's log:\n%s", l.A.Log(), l.B.Log())
+		}
+	})
+	startFirst(t, l.A)
+	startFirst(t, l.B)
+	if err := l.Split(); err != nil {
+		t.Fatal(err)
+	}
+	waitSynced(t, l.A)
+	waitSynced(t, l.B)
+	l.Cable.Disturb(lab.Faults{Delay: 5 * time.Millisecond}, lab.Faults{Delay: 5 * time.Millisecond})
+	tr := startTraffic(t, l)
+
+	const few = 60
+	if c := connects(t, tr, traffic.TCP, few, few); c.Lost+c.Stalled != few || c.SYNs < few {
+		t.Errorf("without defer %d of %d connections were lost and %d stalled, %d SYNs were sent again", c.Lost, few, c.Stalled, c.SYNs)
+	}
+	deferWithin(t, 1000, l.A, l.B) // this machine may be busy with much else
+	for _, c := range []struct {
+		kind   traffic.Kind
+		n      int
+		holder *lab.Firewall // of the first packets
+	}{{traffic.TCP6, 300, l.A}, {traffic.Service, 300, l.B}, {traffic.TCP, many, l.A}} {
+		acked, timedOut := count(t, c.holder, "deferacked"), count(t, c.holder, "defertimedout")
+		if got := connects(t, tr, c.kind, c.n, 64); got.Lost > 0 || got.SYNs > 0 {
+			t.Errorf("%v: %d lost (%v), %d SYNs sent again", c.kind, got.Lost, got.Error, got.SYNs)
+		}
+		if n := count(t, c.holder, "deferacked") - acked; n != uint64(c.n) {
+			t.Errorf("%v: %d first packets were held until the peer acknowledged, %d until the time was over", c.kind, n,
+				count(t, c.holder, "defertimedout")-timedOut)
+		}
+	}
+	shows(t, l.A, "\tdefer: holding first packets\n")
+
+	// What both firewalls see of a connection is merged, and it goes on by both.
+	add(t, tr, 20, traffic.Kinds()...)
+	flowing(t, tr)
+	eventually(t, "both know the long flows alike", func() error {
+		a, b := flows(t, l.A), flows(t, l.B)
+		known := 0
+		for orig, f := range a {
+			if orig.DPort == 7 && strings.Contains(fmt.Sprint(f), "ESTABLISHED") {
+				if b[orig] != f {
+					return fmt.Errorf("fwB has %v, fwA %v", b[orig], f)
+				}
+				known++
+			}
+		}
+		if known < 40 {
+			return fmt.Errorf("%d established flows", known)
+		}
+		return nil
+	})
+	flowing(t, tr)
+}
+
+// Whatever becomes of the daemon or its peer, connections go on; and nothing of it stays behind.
+func TestDeferFailsOpen(t *testing.T) {
+	l := newLab(t)
+	tr := startTraffic(t, l)
+	startFirst(t, l.A)
+	startDaemon(t, l.B)
+	if _, err := l.B.Ifconfig(t.Context(), "pfsync0", "up", "syncdev", lab.Sync); err != nil {
+		t.Fatal(err)
+	}
+	waitSynced(t, l.A)
+	deferWithin(t, 1000, l.A)
+	mustConnect := func(what string, n, workers, syns int) {
+		t.Helper()
+		if c := connects(t, tr, traffic.TCP, n, workers); c.Lost > 0 || c.SYNs > syns {
+			t.Errorf("%s: %d of %d connections lost (%v), %d SYNs sent again", what, c.Lost, n, c.Error, c.SYNs)
+		}
+	}
+	mustConnect("defer", 50, 10, 0)
+	if n := count(t, l.A, "deferacked"); n != 50 {
+		t.Errorf("%d first packets were held", n)
+	}
+
+	// Stopped: the kernel holds what it has room for, and the SYNs that are repeated pass.
+	if err := l.A.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	mustConnect("stopped", 200, 200, 128)
+	if err := l.A.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "bypassed packets are counted", func() error {
+		if n := count(t, l.A, "hold_bypassed"); n < 50 {
+			return fmt.Errorf("%d", n)
+		}
+		return nil
+	})
+	mustConnect("continued", 50, 10, 0)
+
+	if err := l.A.KillDaemon(); err != nil {
+		t.Fatal(err)
+	}
+	mustConnect("killed", 200, 100, 0)
+	eventually(t, "nothing stays behind", func() error {
+		if s := holdTable(t, l.A); s != "" {
+			return fmt.Errorf("left: %s", s)
+		}
+		return nil
+	})
+
+	startFirst(t, l.A)
+	waitSynced(t, l.A)
+	deferWithin(t, 1000, l.A)
+	mustConnect("started again", 50, 10, 0)
+	if n := count(t, l.A, "deferacked"); n != 50 {
+		t.Errorf("%d first packets were held", n)
+	}
+
+	// Without a peer nothing is held, and packets do not come to the daemon.
+	if err := l.B.KillDaemon(); err != nil {
+		t.Fatal(err)
+	}
+	shows(t, l.A, "\tdefer: no peer to wait for\n")
+	hasRules(t, l.A, false)
+	received := count(t, l.A, "hold_received")
+	mustConnect("alone", 100, 50, 0)
+	if n := count(t, l.A, "hold_received"); n != received {
+		t.Errorf("alone %d first packets were handed over", n-received)
+	}
+	startDaemon(t, l.B)
+	if _, err := l.B.Ifconfig(t.Context(), "pfsync0", "up", "syncdev", lab.Sync); err != nil {
+		t.Fatal(err)
+	}
+	hasRules(t, l.A, true)
+	if _, err := l.A.Ifconfig(t.Context(), "pfsync0", "-defer"); err != nil {
+		t.Fatal(err)
+	}
+	hasRules(t, l.A, false)
+	mustConnect("-defer", 50, 50, 0)
+	if err := l.A.StopDaemon(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if s := holdTable(t, l.A); s != "" {
+		t.Errorf("left: %s", s)
+	}
+}
+
+// Rules that were loaded before the daemon was started make defer impossible on this kernel: nothing is held,
+// and log, display and check say so.
+func TestDeferNamesTheWrongOrder(t *testing.T) {
+	l := newLab(t)
+	tr := startTraffic(t, l)
+	startPair(t, l)
+	deferWithin(t, 1000, l.A)
+	if c := connects(t, tr, traffic.TCP, 20, 1); c.Lost > 0 || traffic.Quantile(c.Opened, 0.5) > 500*time.Millisecond {
+		t.Errorf("%d lost, connected in %v", c.Lost, traffic.Quantile(c.Opened, 0.5))
+	}
+	shows(t, l.A, "\tdefer: rule order wrong: nothing is held\n")
+	if n := count(t, l.A, "hold_received"); n != 0 {
+		t.Errorf("%d packets were held", n)
+	}
+	if log := l.A.Log(); strings.Count(log, "rule order wrong") != 1 {
+		t.Errorf("the log does not say so once: %s", log)
+	}
+	out, err := l.A.Run(t.Context(), l.A.Program("pfsyncctl"), "check")
+	if err == nil || !strings.Contains(out, "error: inet pfsyncd_hold: defer holds nothing: rules that track connections were loaded before pfsyncd was started") {
+		t.Errorf("pfsyncctl check: %v: %s", err, out)
+	}
+}
