@@ -52,6 +52,9 @@ func (p *packets) begin(maxPayload, spare int) {
 	p.current = [2][8]int{}
 }
 
+// part has all that follows go behind what is there.
+func (p *packets) part() { p.current = [2][8]int{} }
+
 // next opens another packet.
 func (p *packets) next(f form, flags wire.TrailerFlags) *wire.Writer {
 	if p.open == len(p.writers) {
@@ -203,6 +206,9 @@ func (e *Engine) putDeletes() {
 		e.putOtherDelete(g.id)
 	}
 	e.deletes = append(e.deletes[:0], e.deletes[n:]...)
+	if n > 0 && e.halves() {
+		e.out.part() // no successor may find one half of what ends here
+	}
 }
 
 func (e *Engine) putStates(q queueKind, a wire.Action) {
