@@ -52,7 +52,7 @@ type Status struct {
 
 // Open makes the device, down, in the network namespace of the calling thread.
 // It is an error when someone has it already, whoever that is.
-func Open(name string, log *slog.Logger) (*Device, error) {
+func Open(name string, log *slog.Logger, opts ...Option) (*Device, error) {
 	if err := ifwatch.CheckName(name); err != nil {
 		return nil, err
 	}
@@ -64,6 +64,9 @@ func Open(name string, log *slog.Logger) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{log: log, file: file, statuses: make(chan Status, 1)}
+	for _, o := range opts {
+		o(d)
+	}
 	if err := d.prepare(name); err != nil {
 		d.Close()
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -143,9 +146,12 @@ func (d *Device) prepare(name string) error {
 		return err
 	}
 	d.out.call = d.out.writeOnce
-	if d.listeners.file, err = os.Open(packetSockets); err != nil {
-		d.log.Warn("frames are made whether anybody watches or not", "interface", name, "err", err)
-		d.listeners.file = nil
+	if d.listeners.file == nil {
+		if d.listeners.file, err = PacketSockets(); err != nil {
+			d.log.Warn("frames are made whether anybody watches or not", "interface", name, "err", err)
+			d.listeners.file = nil
+		}
+		d.listeners.own = err == nil
 	}
 	if d.events, err = ifwatch.Subscribe(0); err != nil {
 		return err
@@ -264,7 +270,7 @@ func (d *Device) Close() error {
 	}
 	d.closed = true
 	err := d.file.Close()
-	if d.listeners.file != nil {
+	if d.listeners.own {
 		err = errors.Join(err, d.listeners.file.Close())
 	}
 	if d.events != nil {

@@ -16,9 +16,20 @@ const listenTrusted = 50 * time.Millisecond
 // sees those of its own namespace.
 const packetSockets = "/proc/thread-self/net/packet"
 
+// PacketSockets opens the kernel's list of who captures packets, in the namespace of the
+// calling thread; a daemon does before it may open files no more.
+func PacketSockets() (*os.File, error) { return os.Open(packetSockets) }
+
+// Option is how Open is to do it.
+type Option func(*Device)
+
+// WatchedBy has the device use a list that is open already; nil: none is. It stays its caller's.
+func WatchedBy(sockets *os.File) Option { return func(d *Device) { d.listeners.file = sockets } }
+
 // listeners knows whether anybody watches the device.
 type listeners struct {
 	file  *os.File // nil: not known
+	own   bool     // opened for this device
 	text  []byte
 	asked time.Time
 	some  bool

@@ -16,12 +16,16 @@ func TestCleanup(t *testing.T) {
 	ns := labtest.NewNS(t)
 	for _, args := range []string{
 		"link add sis0 type veth peer name far0",
-		"link add link sis0 name carp0 type macvlan mode bridge", "link set carp0 alias 'carp interface of pfsyncd'",
-		"link add link sis0 name carp1 type macvlan mode bridge", "link set carp1 alias 'carp interface of pfsyncd'", "link set carp1 up",
+		"link add link sis0 name carp0 type macvlan mode bridge",
+		"link add link sis0 name carp1 type macvlan mode bridge", "link set dev carp1 up",
 		"link add link sis0 name carp2 type macvlan mode bridge",
-		"link set far0 alias 'carp interface of pfsyncd'", // no macvlan
 	} {
 		labtest.Run(t, ns, "ip "+args)
+	}
+	for _, name := range []string{"carp0", "carp1", "far0"} { // the last is no macvlan
+		if _, err := ns.Run(t.Context(), "ip", "link", "set", "dev", name, "alias", "carp interface of pfsyncd"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	cleanup := func() (code int, said string) {
 		var stderr bytes.Buffer

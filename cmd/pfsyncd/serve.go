@@ -73,9 +73,14 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 		return err
 	}
 	defer identity.Close()
+	watched, err := tunif.PacketSockets()
+	if err != nil {
+		log.Warn("frames are made whether anybody watches pfsync0 or not", "err", err)
+	}
+	defer watched.Close()
 	cfg := node.Config{
 		Identity: identity, TableName: o.table, PeerStates: o.peerStates, Log: log,
-		OpenDevice:   func(name string) (node.Device, error) { return tunif.Open(name, log) },
+		OpenDevice:   func(name string) (node.Device, error) { return tunif.Open(name, log, tunif.WatchedBy(watched)) },
 		InterfaceMTU: interfaceMTU,
 	}
 	if err := o.openTable(&cfg); err != nil {

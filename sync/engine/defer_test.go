@@ -19,9 +19,11 @@ import (
 // holder is a Holder played by the test.
 type holder struct {
 	packets chan *pfstate.Batch[hold.Packet]
-	let     []uint32 // since they were last asked for; read while the engine is idle
-	armed   bool
 	once    sync.Once
+
+	mu   sync.Mutex
+	let  []uint32 // since they were last asked for
+	arms bool
 }
 
 func newHolder() *holder { return new(holder) }
@@ -31,8 +33,26 @@ func (h *holder) Packets() <-chan *pfstate.Batch[hold.Packet] {
 	h.once.Do(func() { h.packets = make(chan *pfstate.Batch[hold.Packet], 1) })
 	return h.packets
 }
-func (h *holder) Release(ids []uint32) { h.let = append(h.let, ids...) }
-func (h *holder) Arm(on bool)          { h.armed = on }
+
+func (h *holder) Release(ids []uint32) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.let = append(h.let, ids...)
+}
+
+func (h *holder) Arm(on bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.arms = on
+}
+
+// armed tells whether packets are held, once the engine is idle.
+func (h *holder) armed() bool {
+	synctest.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.arms
+}
 
 // first is the first packet of a state as it leaves the firewall.
 func first(id uint32, s pfstate.State) hold.Packet {
@@ -50,6 +70,8 @@ func (h *holder) holds(packets ...hold.Packet) {
 func (h *holder) wentOn(t *testing.T, want ...uint32) {
 	t.Helper()
 	synctest.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if !slices.Equal(h.let, want) {
 		t.Errorf("went on: %d, want %d", h.let, want)
 	}
@@ -68,7 +90,7 @@ func deferringAs(t *testing.T, c engine.Config, test func(*rig, *linux, *holder)
 	c.Holder = h
 	pairedAs(t, c, func(r *rig, p *linux) {
 		r.defers(0)
-		if !h.armed {
+		if !h.armed() {
 			t.Fatal("no packets are held")
 		}
 		r.forget()
@@ -223,7 +245,7 @@ func TestNothingIsHeldWithoutAPeer(t *testing.T) {
 	askingAs(t, engine.Config{Holder: h}, nil, func(r *rig) {
 		r.defers(0)
 		time.Sleep(time.Second)
-		if h.armed {
+		if h.armed() {
 			t.Error("armed without a peer")
 		}
 		r.table(created(udp(us, 1, pfstate.Single, pfstate.NoTraffic)))
@@ -234,13 +256,13 @@ func TestNothingIsHeldWithoutAPeer(t *testing.T) {
 		p.deaf = true
 		p.beacon()
 		time.Sleep(time.Second)
-		if h.armed {
+		if h.armed() {
 			t.Error("armed with a peer that does not hear us")
 		}
 		p.deaf = false
 		p.beacon()
 		time.Sleep(300 * time.Millisecond)
-		if !h.armed {
+		if !h.armed() {
 			t.Error("not armed with a peer that hears us")
 		}
 		r.defers(5 * time.Second)
@@ -248,7 +270,7 @@ func TestNothingIsHeldWithoutAPeer(t *testing.T) {
 		h.holds(first(7, udp(us, 2, 0, 0)))
 		time.Sleep(2 * time.Second)
 		h.wentOn(t, 7)
-		if h.armed {
+		if h.armed() {
 			t.Error("armed with a peer that has fallen silent")
 		}
 		r.counted("deferpassed=1")
@@ -266,8 +288,8 @@ func TestOneOfTwoPeersSuffices(t *testing.T) {
 			time.Sleep(time.Second)
 			p.beacon()
 		}
-		if states := r.status().PeerList; len(states) != 2 || states[0].State == states[1].State || !h.armed {
-			t.Fatalf("peers %+v, armed %t", states, h.armed)
+		if states := r.status().PeerList; len(states) != 2 || states[0].State == states[1].State || !h.armed() {
+			t.Fatalf("peers %+v, armed %t", states, h.armed())
 		}
 		s := udp(us, 1, pfstate.Single, pfstate.NoTraffic)
 		r.table(created(s))
@@ -460,7 +482,7 @@ func TestDeferIsTurnedOff(t *testing.T) {
 		h.holds(first(7, s))
 		r.configure(func(s *engine.Settings) { s.Up = true })
 		h.wentOn(t, 7)
-		if h.armed {
+		if h.armed() {
 			t.Error("still armed")
 		}
 		r.table(created(s))

@@ -29,15 +29,15 @@ func held(t *testing.T, test func(s *node.Shares, now func() int)) {
 // Netstart was killed: its hold ends all the same, and not earlier.
 func TestHoldEndsByItself(t *testing.T) {
 	held(t, func(s *node.Shares, now func() int) {
-		over := 0
-		s.Hold(time.Minute, func() { over++ })
+		var over atomic.Int64
+		s.Hold(time.Minute, func() { over.Add(1) })
 		time.Sleep(59 * time.Second)
-		if got := now(); got != 128 || over != 0 {
-			t.Errorf("before its end: %d, told %d times", got, over)
+		if got := now(); got != 128 || over.Load() != 0 {
+			t.Errorf("before its end: %d, told %d times", got, over.Load())
 		}
 		time.Sleep(time.Second)
-		if got := now(); got != 0 || over != 1 {
-			t.Errorf("at its end: %d, told %d times", got, over)
+		if got := now(); got != 0 || over.Load() != 1 {
+			t.Errorf("at its end: %d, told %d times", got, over.Load())
 		}
 	})
 }
@@ -51,11 +51,11 @@ func TestHoldIsRenewedAndCutShort(t *testing.T) {
 		if got := now(); got != 128 {
 			t.Errorf("renewed: %d", got)
 		}
-		over := 0
-		s.Hold(time.Second, func() { over++ })
+		var over atomic.Int64
+		s.Hold(time.Second, func() { over.Add(1) })
 		time.Sleep(time.Second)
-		if got := now(); got != 0 || over != 1 {
-			t.Errorf("cut short: %d, told %d times", got, over)
+		if got := now(); got != 0 || over.Load() != 1 {
+			t.Errorf("cut short: %d, told %d times", got, over.Load())
 		}
 		time.Sleep(time.Hour)
 		if got := now(); got != 0 {
