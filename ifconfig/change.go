@@ -19,6 +19,8 @@ type Change struct {
 	Syncpeer  *netip.Addr `json:"syncpeer,omitempty"` // the zero Addr: -syncpeer
 	MaxUpd    *int        `json:"maxupd,omitempty"`
 	Defer     *bool       `json:"defer,omitempty"`
+	Version   *string     `json:"version,omitempty"` // "": -version, that of the first BSD heard
+	Pair      *bool       `json:"pair,omitempty"`
 	Key       *Key        `json:"-"`              // the zero Key: -key; sync/control sends it by itself
 	Bulk      bool        `json:"bulk,omitempty"` // ask the peers for their whole tables, after all else
 	Push      bool        `json:"push,omitempty"` // tell the peers this whole table, after all else
@@ -90,6 +92,9 @@ type PFSync struct {
 	Syncpeer netip.Addr `json:"syncpeer,omitzero"` // zero: the multicast group
 	MaxUpd   int        `json:"maxupd"`
 	Defer    bool       `json:"defer"`
+	Version  string     `json:"version,omitempty"`      // in which states are sent
+	From     string     `json:"version_from,omitempty"` // why: VersionSet, VersionLearnt; "": nothing else is known
+	Pair     *bool      `json:"pair,omitempty"`         // nil: while a BSD is heard
 
 	DeferState DeferState `json:"deferstate,omitempty"` // "": off, or a daemon that does not tell
 	Key        KeyState   `json:"key,omitempty"`
@@ -97,6 +102,12 @@ type PFSync struct {
 	Creator    uint32     `json:"creatorid"`
 	Peers      []Peer     `json:"peers,omitzero"` // nil: a daemon that does not tell of them
 }
+
+// Why pfsync0 has its version.
+const (
+	VersionSet    = "set"
+	VersionLearnt = "learnt"
+)
 
 // MarshalJSON writes the creatorid as CreatorID does.
 func (p PFSync) MarshalJSON() ([]byte, error) {

@@ -1,6 +1,7 @@
 package ifconfig
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -58,6 +59,6 @@ func (p *PFSync) printFreeBSD(b *strings.Builder) {
 	if p.Syncpeer.IsValid() && p.Syncpeer != multicastPeer {
 		fmt.Fprintf(b, "syncpeer: %v ", p.Syncpeer)
 	}
-	fmt.Fprintf(b, "maxupd: %d defer: %s version: %s\n", p.MaxUpd, onOff(p.Defer), versionOpenBSD)
+	fmt.Fprintf(b, "maxupd: %d defer: %s version: %s\n", p.MaxUpd, onOff(p.Defer), cmp.Or(p.Version, versionOpenBSD))
 	fmt.Fprintf(b, "\tsyncok: %d\n", bit(p.SyncOK))
 }

@@ -111,6 +111,12 @@ func (p *PFSync) print(b *strings.Builder, style Style) {
 	if p.Syncdev != "" {
 		p.printSettings(b, style)
 	}
+	if p.From != "" && style != StyleOpenBSD {
+		fmt.Fprintf(b, "\tversion: %s (%s)\n", p.Version, p.From)
+	}
+	if p.Pair != nil && style != StyleOpenBSD {
+		fmt.Fprintf(b, "\tpair: %s\n", onOff(*p.Pair))
+	}
 	if p.keyed() && style != StyleOpenBSD {
 		fmt.Fprintf(b, "\tkey: %s\n", p.Key)
 	}
@@ -251,6 +257,9 @@ type (
 		MaxUpd     int        `json:"maxupd"`
 		Defer      bool       `json:"defer"`
 		DeferState DeferState `json:"deferstate,omitempty"`
+		Version    string     `json:"version,omitempty"`
+		From       string     `json:"version_from,omitempty"`
+		Pair       *bool      `json:"pair,omitempty"`
 		SyncOK     bool       `json:"syncok"`
 		CreatorID  CreatorID  `json:"creatorid"`
 		Key        KeyState   `json:"key"`
@@ -268,7 +277,7 @@ func PrintJSON(w io.Writer, interfaces []Interface) error {
 			Media: i.Media, Status: i.Status, Inet: jsonAddresses(i.Inet), Inet6: jsonAddresses(i.Inet6),
 		}
 		if p := i.PFSync; p != nil {
-			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.DeferState, p.SyncOK, CreatorID(p.Creator), cmp.Or(p.Key, KeyOff),
+			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.DeferState, p.Version, p.From, p.Pair, p.SyncOK, CreatorID(p.Creator), cmp.Or(p.Key, KeyOff),
 				append([]Peer{}, p.Peers...)}
 			if !p.Syncpeer.IsValid() {
 				j.PFSync.Syncpeer = multicastPeer

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -161,6 +162,9 @@ func (c Change) Validate() error {
 			return fmt.Errorf("mtu %d: %w", *c.MTU, err)
 		}
 	}
+	if c.Version != nil && *c.Version != "" && !slices.Contains(words(versions), *c.Version) {
+		return fmt.Errorf("version %s: unsupported, choose one of %s", Shown(*c.Version), versions)
+	}
 	if c.MaxUpd != nil {
 		if _, err := number(strconv.Itoa(*c.MaxUpd), 1, maxMaxUpd); err != nil {
 			return fmt.Errorf("maxupd %d: %w", *c.MaxUpd, err)
@@ -181,7 +185,7 @@ func (c Change) Validate() error {
 
 // ofPFSync tells whether there are words that only pfsync0 has.
 func (c Change) ofPFSync() bool {
-	return c.Syncdev != nil || c.Syncpeer != nil || c.MaxUpd != nil || c.Defer != nil || c.Key != nil || c.Bulk || c.Push
+	return c.Syncdev != nil || c.Syncpeer != nil || c.MaxUpd != nil || c.Defer != nil || c.Version != nil || c.Pair != nil || c.Key != nil || c.Bulk || c.Push
 }
 
 // ForDaemon is c without what the kernel applies.
@@ -221,6 +225,7 @@ func (c Change) besideDestroy() string {
 	}{
 		{"create", c.Create}, {"up", c.Up != nil && *c.Up}, {"down", c.Up != nil}, {"mtu", c.MTU != nil},
 		{"syncdev", c.Syncdev != nil}, {"syncpeer", c.Syncpeer != nil}, {"maxupd", c.MaxUpd != nil}, {"defer", c.Defer != nil},
+		{"version", c.Version != nil}, {"pair", c.Pair != nil},
 		{"key", c.Key != nil}, {"bulk", c.Bulk}, {"push", c.Push}, {"words of carp", c.Carp != nil},
 		{"an address", len(c.Addresses) > 0}, {"description", c.Description != nil},
 		{"other words", !c.Linux.Empty()},
@@ -247,6 +252,8 @@ func (c *Change) Merge(later Change) {
 	keep(&c.Syncpeer, later.Syncpeer)
 	keep(&c.MaxUpd, later.MaxUpd)
 	keep(&c.Defer, later.Defer)
+	keep(&c.Version, later.Version)
+	keep(&c.Pair, later.Pair)
 	keep(&c.Key, later.Key)
 	c.Bulk = c.Bulk || later.Bulk
 	c.Push = c.Push || later.Push

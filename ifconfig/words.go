@@ -73,18 +73,18 @@ func checkGroup(name string) error {
 	return nil
 }
 
-// versionOpenBSD is the one format in which states are sent.
+// versionOpenBSD is the format in which states are sent, unless something else is set or learnt.
 const versionOpenBSD = "openbsd"
 
-// setVersion takes what is spoken anyway.
-func setVersion(_ *parser, arg string) error {
-	switch {
-	case arg == versionOpenBSD:
-		return nil
-	case slices.Contains(words("1301 1400 1500"), arg):
-		return errors.New("FreeBSD's formats are not supported yet (states are sent in OpenBSD's: version openbsd)")
+// versions are the dialects of pfsync: OpenBSD's and FreeBSD's formats.
+const versions = versionOpenBSD + " 1301 1400 1500"
+
+func setVersion(p *parser, arg string) error {
+	if !slices.Contains(words(versions), arg) {
+		return errors.New("unsupported, choose one of " + versions)
 	}
-	return errors.New("unsupported, choose openbsd")
+	p.Version = &arg
+	return nil
 }
 
 func setLLAddr(p *parser, arg string) error {

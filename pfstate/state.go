@@ -78,6 +78,14 @@ func NewIfName(s string) (n IfName) {
 	return n
 }
 
+// Trimmed is the name with nothing behind its end, where OpenBSD leaves what was there before.
+func (n IfName) Trimmed() IfName {
+	if end := bytes.IndexByte(n[:], 0); end >= 0 {
+		clear(n[end:])
+	}
+	return n
+}
+
 // String is the name up to the first NUL. It may hold any bytes: it came from the network.
 func (n IfName) String() string {
 	b, _, _ := bytes.Cut(n[:], []byte{0})

@@ -24,6 +24,17 @@ const (
 	MaxTimeout Timeout = 20 // OpenBSD's PFTM_MAX; larger numbers are refused
 )
 
+// What FreeBSD since 14 has beyond OpenBSD's.
+const (
+	SCTPFirstPacket Timeout = iota + MaxTimeout
+	SCTPOpening
+	SCTPEstablished
+	SCTPClosing
+	SCTPClosed
+
+	MaxSCTPTimeout // FreeBSD's PFTM_MAX
+)
+
 var timeoutTable = [...]struct {
 	name     string
 	duration time.Duration
@@ -48,6 +59,24 @@ var timeoutTable = [...]struct {
 	17:                    {"adaptive.end", 0},
 	18:                    {"src.track", 0},
 	19:                    {"tcp.tsdiff", 30 * time.Second},
+	SCTPFirstPacket:       {"sctp.first", 120 * time.Second},
+	SCTPOpening:           {"sctp.opening", 30 * time.Second},
+	SCTPEstablished:       {"sctp.established", 24 * time.Hour},
+	SCTPClosing:           {"sctp.closing", 900 * time.Second},
+	SCTPClosed:            {"sctp.closed", 90 * time.Second},
+}
+
+// WithoutSCTP is the class of a pf that knows SCTP as just another protocol.
+func (t Timeout) WithoutSCTP() Timeout {
+	switch t {
+	case SCTPFirstPacket:
+		return OtherFirstPacket
+	case SCTPOpening, SCTPClosing, SCTPClosed:
+		return OtherSingle
+	case SCTPEstablished:
+		return OtherMultiple
+	}
+	return t
 }
 
 func (t Timeout) String() string {

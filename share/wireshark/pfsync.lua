@@ -183,6 +183,7 @@ field("uint8", "trailer.version", "Version", base.DEC)
 field("uint8", "trailer.flags", "Flags", base.HEX)
 field("bool", "trailer.flags.answer", "Answer: the sender does not answer for these states", 8, nil, 0x01)
 field("bool", "trailer.flags.heir", "Heir: the owner of these states is gone", 8, nil, 0x02)
+field("bool", "trailer.flags.pair", "Pair: for a pf that has two states of a connection", 8, nil, 0x04)
 field("uint16", "trailer.len", "Length", base.DEC)
 field("uint64", "trailer.epoch", "Epoch", base.HEX)
 field("uint64", "trailer.seq", "Sequence", base.DEC)
@@ -643,7 +644,7 @@ local function show_section(tree, tvb, offset, last, have, number)
 	local text = count == 1 and name or name .. "×" .. count
 	if action == version.eof then
 		if body < last then
-			branch:add_proto_expert_info(unknown, string.format("%d bytes behind EOF", last - body))
+			branch:add_proto_expert_info(malformed, string.format("Malformed: %d bytes behind EOF", last - body))
 		end
 		return nil, text
 	end
@@ -958,11 +959,15 @@ local function show_behind(tree, tvb, offset)
 	if version:uint() ~= TRAILER_VERSION then
 		branch:add_proto_expert_info(unknown, "A trailer of another version")
 		branch:add(f.foreign, range)
+		if have < n then
+			branch:add_proto_expert_info(cut)
+		end
 		return {}
 	end
 	local flags = branch:add(f["trailer.flags"], range(5, 1))
 	flags:add(f["trailer.flags.answer"], range(5, 1))
 	flags:add(f["trailer.flags.heir"], range(5, 1))
+	flags:add(f["trailer.flags.pair"], range(5, 1))
 	branch:add(f["trailer.len"], len)
 	if have < n then
 		branch:add_proto_expert_info(cut)

@@ -42,9 +42,9 @@ func (f *feed) Send(payloads [][]byte) (int, error) {
 		f.wireP.Add(1)
 		f.wireB.Add(uint64(14 + 20 + len(p)))
 		n += compactCount(p)
-		_, rest, _ := wire.ParseHeader(p)
+		h, rest, _ := wire.ParseHeader(p)
 		for len(rest) > 0 {
-			s, next, err := wire.NextSection(rest)
+			s, next, err := h.NextSection(rest)
 			if err != nil {
 				return 0, err
 			}

@@ -101,6 +101,7 @@ func (e *Engine) progress(i slot, c *pfstate.Change) {
 	r.dst.State, r.dst.WScale = c.State.Dst.State, c.State.Dst.WScale
 	r.timeout = c.State.Timeout
 	e.states.observe(i, c)
+	e.states.account(i, &c.State)
 	r.learn(&c.State, e.now)
 	if c.Kind != pfstate.Seen && r.written != 0 && e.now-r.written < time.Second {
 		// An order may have reached the table after that: a copy's time is not this one's.
@@ -235,7 +236,7 @@ func (e *Engine) order(w pfstate.Write, i slot, beyond bool) {
 		return
 	}
 	w.Ref = r.ref
-	e.states.state(i, e.now, &w.State)
+	e.states.bare(i, e.now, &w.State)
 	switch x := &w.State.Linux; {
 	case beyond:
 	case w.Renew:
@@ -243,6 +244,7 @@ func (e *Engine) order(w pfstate.Write, i slot, beyond bool) {
 	default:
 		x.Has &= pfstate.HasStatus | pfstate.HasTCP
 	}
+	e.states.join(i, &w.State)
 	if w.Kind == pfstate.WriteInsert || w.Kind == pfstate.WriteUpdate {
 		e.setTime(r, &w)
 		r.written = e.now

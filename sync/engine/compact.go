@@ -67,6 +67,7 @@ func (c *compact) begin(e *Engine, f form) {
 	if tap, ok := e.tap.(Listened); ok {
 		c.listened = tap.Listened()
 	}
+	c.shown.dialect = e.dialect.Dialect
 	c.shown.begin(e.maxPayload(), 0)
 }
 
@@ -128,28 +129,47 @@ func (e *Engine) bsdKnown() (known bool) {
 }
 
 // putUpdate writes an update of r, and returns the packet's number and the form.
-func (e *Engine) putUpdate(flags wire.TrailerFlags, r *record, u *wire.UpdC) (int, form) {
-	if !e.terse.on || r.deep && !(wire.TersePeer(&u.Src, r.proto) && wire.TersePeer(&u.Dst, r.proto)) {
-		e.terse.show(func(p *packets) { p.put(flags, func(w *wire.Writer) bool { return w.UpdC(u) }) })
-		return e.out.put(flags, func(w *wire.Writer) bool { return w.UpdC(u) }), plain
+func (e *Engine) putUpdate(flags wire.TrailerFlags, i slot, u *wire.UpdC) (n int, f form) {
+	r := e.states.at(i)
+	if e.terse.on && (!r.deep || wire.TersePeer(&u.Src, r.proto) && wire.TersePeer(&u.Dst, r.proto)) {
+		e.counters.add(outCompact)
+		n, f = e.out.putCompact(flags, func(w *wire.CompactWriter) bool { return w.Update(u) }), terse
 	}
-	e.counters.add(outCompact)
+	unseen(r.proto, &u.Src)
+	unseen(r.proto, &u.Dst)
 	e.terse.show(func(p *packets) { p.put(flags, func(w *wire.Writer) bool { return w.UpdC(u) }) })
-	return e.out.putCompact(flags, func(w *wire.CompactWriter) bool { return w.Update(u) }), terse
+	if f == terse {
+		return n, f
+	}
+	if e.halves() && e.half(i) {
+		e.putOtherUpdC(u)
+	}
+	return e.out.put(flags, func(w *wire.Writer) bool { return w.UpdC(u) }), plain
 }
 
-// putFull writes a whole state, and returns the packet's number and the form.
-func (e *Engine) putFull(flags wire.TrailerFlags, s *pfstate.State, a wire.Action) (int, form) {
-	e.terse.show(func(p *packets) { p.put(flags, func(w *wire.Writer) bool { return w.State(a, s) }) })
-	if !e.terse.on || !wire.Terse(s) {
-		return e.out.put(flags, func(w *wire.Writer) bool { return w.State(a, s) }), plain
+// putFull writes s, which is the state in i, and returns the packet's number and the form.
+func (e *Engine) putFull(flags wire.TrailerFlags, i slot, s *pfstate.State, a wire.Action) (n int, f form) {
+	more := e.moreOf(i)
+	if e.terse.on && more == nil && wire.Terse(s) {
+		e.counters.add(outCompact)
+		typ := wire.AttrState
+		if a == wire.ActIns {
+			typ = wire.AttrInsert
+		}
+		n, f = e.out.putCompact(flags, func(w *wire.CompactWriter) bool { return w.State(typ, s) }), terse
 	}
-	e.counters.add(outCompact)
-	typ := wire.AttrState
-	if a == wire.ActIns {
-		typ = wire.AttrInsert
+	e.states.honest(i, s)
+	split := e.split(i, s)
+	e.dialect.toFreeBSD(s)
+	e.terse.show(func(p *packets) { p.put(flags, func(w *wire.Writer) bool { return w.StateWith(a, s, more) }) })
+	if f == terse {
+		return n, f
 	}
-	return e.out.putCompact(flags, func(w *wire.CompactWriter) bool { return w.State(typ, s) }), terse
+	n = e.out.put(flags, func(w *wire.Writer) bool { return w.StateWith(a, s, more) })
+	if split {
+		e.putOther(a)
+	}
+	return n, plain
 }
 
 // putDelete writes the end of a state and returns the packet's number.
@@ -197,6 +217,7 @@ func (e *Engine) compactEntries(typ wire.AttrType, creator uint32, b []byte) (er
 			rest, err = wire.NextUpdate(creator, b, &e.update)
 		} else {
 			rest, err = wire.NextState(creator, b, &e.incoming)
+			e.hasMore = false
 		}
 		if rest == nil {
 			return err

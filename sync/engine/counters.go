@@ -85,6 +85,9 @@ const (
 	endedAway
 	insertsRetried
 	noSync
+	otherFormat
+	pairHalves
+	pairsWhole
 	deferredPackets
 	deferAcked
 	deferTimedOut
@@ -172,6 +175,9 @@ var counterTable = [numCounters]struct{ name, help string }{
 	staleCopies:     {"stalecopies", "copies found at the start that their owner had ended meanwhile"},
 	endedAway:       {"endedaway", "own states that had ended here while the daemon was not running"},
 	noSync:          {"nosync", "changes of states that are not advertised (no-sync)"},
+	otherFormat:     {"otherformat", "states that a peer wrote in another format than ours"},
+	pairHalves:      {"pairhalves", "messages sent of the second states that a pf has of our connections"},
+	pairsWhole:      {"pairswhole", "states with both ends translated sent whole for the sake of Linux peers: no pf can use them"},
 	deferredPackets: {"deferred", "first packets held until a peer knows their state (defer)"},
 	deferAcked:      {"deferacked", "first packets let go because a peer had acknowledged their state"},
 	deferTimedOut:   {"defertimedout", "first packets let go because no peer had acknowledged their state in time"},

@@ -16,10 +16,13 @@ type ends [2]pfstate.Peer
 func (st *store) setEnds(i slot, src, dst *pfstate.Peer) {
 	r := st.at(i)
 	r.src, r.dst = end{src.State, src.WScale}, end{dst.State, dst.WScale}
-	deep := *src != pfstate.Peer{State: src.State, WScale: src.WScale} || *dst != pfstate.Peer{State: dst.State, WScale: dst.WScale}
+	a, b := *src, *dst
+	forgetUnseen(r.proto, &a)
+	forgetUnseen(r.proto, &b)
+	deep := a != pfstate.Peer{State: src.State, WScale: src.WScale} || b != pfstate.Peer{State: dst.State, WScale: dst.WScale}
 	switch {
 	case deep:
-		st.deep[i] = ends{*src, *dst}
+		st.deep[i] = ends{a, b}
 	case r.deep:
 		delete(st.deep, i)
 	}

@@ -45,6 +45,10 @@ type Settings struct {
 	Defer  bool
 
 	DeferDelay time.Duration // that a first packet waits at most, 0: pf's 20 ms
+
+	Dialect    wire.Dialect // in which packets are written,
+	DialectSet bool         // unless this is not set: then it is that of the first BSD heard
+	Pair       PairMode
 }
 
 // DefaultSettings are those of a pfsync0 just made.
@@ -92,6 +96,12 @@ type Engine struct {
 	peers      peers
 	from       netip.Addr    // sender of the packet being handled
 	incoming   pfstate.State // the state in it being handled
+	more       wire.FreeBSD  // what FreeBSD alone says of it,
+	hasMore    bool          // if it does
+	sendMore   wire.FreeBSD  // of a state being sent
+	dialect    dialect
+	paired     bool          // both halves of each connection are told
+	otherHalf  pfstate.State // of the state being sent
 	update     wire.UpdC     // the update in it being handled
 	merged     ends          // what is made of it
 	pace       *time.Timer
@@ -295,6 +305,8 @@ func (e *Engine) configure(s Settings) {
 	old := e.settings
 	e.settings = s
 	defer e.armDefer()
+	e.dialectSet(old)
+	e.pairTurn()
 	switch {
 	case s.Up && !old.Up:
 		e.awaitStates()
@@ -355,5 +367,5 @@ func (e *Engine) maxPayload() int {
 	if m := e.linkState.MTU; m > 0 {
 		mtu = min(mtu, m)
 	}
-	return max(mtu-ipHeaderLen-trailerSpace-e.keys.Overhead(), wire.HeaderLen+wire.SubheaderLen+wire.StateLen)
+	return max(mtu-ipHeaderLen-trailerSpace-e.keys.Overhead(), wire.HeaderLen+wire.SubheaderLen+e.dialect.StateLen())
 }

@@ -24,11 +24,11 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 	case !installable(s):
 		e.counters.add(neverSynced)
 		return refusedForGood
-	case e.graves.of(s.ID) == ended && e.packetFlags&wire.FlagHeir != 0:
+	case e.graveOf(s.ID) == ended && e.packetFlags&wire.FlagHeir != 0:
 		e.counters.add(buried)
 		e.queueDelete(gone{id: s.ID})
 		return refusedForNow
-	case e.graves.of(s.ID) == ended, e.graves.of(s.ID) == deleted && (a != wire.ActIns || e.late):
+	case e.graveOf(s.ID) == ended, e.graveOf(s.ID) == deleted && (a != wire.ActIns || e.late):
 		e.counters.add(buried)
 		return refusedForNow
 	case e.endedHere(s):
@@ -60,18 +60,22 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 			e.forget(i, nil)
 		}
 	}
+	if twin == 0 {
+		twin = e.states.otherOf(s)
+	}
 	if e.limited(e.speaking) {
 		e.counters.add(peerLimit)
 		return refusedForGood
 	}
 	i := e.states.add(s, imported, e.now)
+	e.keepMore(i)
 	r := e.states.at(i)
 	if said != 0 {
 		e.told(i, said)
 	}
 	r.heard, r.generation, r.unsure = stampOf(e.now), e.dump.generation, s.Expire == 0
 	if twin != 0 {
-		e.states.pair(twin, i)
+		e.marry(twin, i)
 	}
 	if r.shadow && acknowledge {
 		e.enqueue(i, queueAck) // the table has the connection already

@@ -116,9 +116,14 @@ func before(d pfstate.Direction) (key, initiator int) {
 }
 
 // flow is that of the record in i.
-func (st *store) flow(i slot) (f flow) {
+func (st *store) flow(i slot) flow {
+	n, first := before(st.at(i).direction)
+	return st.flowBy(i, n, first)
+}
+
+// flowBy is the flow that one of the keys says, whose end `first` is the initiator.
+func (st *store) flowBy(i slot, n, first int) (f flow) {
 	r := st.at(i)
-	n, first := before(r.direction)
 	k := &r.keys
 	src, dst := 2*n+first, 2*n+1-first
 	if k.isWide() {
@@ -149,12 +154,14 @@ func (st *store) isFlow(i slot, f *flow) bool {
 }
 
 // flowOf is the flow of a state that has no record yet.
-func flowOf(s *pfstate.State) (f flow) {
-	key, first := &s.Wire, 0
-	if s.Direction == pfstate.Out {
-		key, first = &s.Stack, 1
-	}
-	f.srcPort, f.dstPort, f.zone, f.proto = key.Port[first], key.Port[1-first], key.RDomain, s.Proto
+func flowOf(s *pfstate.State) flow {
+	n, first := before(s.Direction)
+	return flowIn([...]*pfstate.Key{wireKey: &s.Wire, stackKey: &s.Stack}[n], first, s.Proto)
+}
+
+// flowIn is flowBy for a key.
+func flowIn(key *pfstate.Key, first int, proto uint8) (f flow) {
+	f.srcPort, f.dstPort, f.zone, f.proto = key.Port[first], key.Port[1-first], key.RDomain, proto
 	f.family = flatten(&f.src, key.Addr[first])
 	f.family = max(f.family, flatten(&f.dst, key.Addr[1-first]))
 	return f

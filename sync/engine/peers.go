@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -65,12 +66,15 @@ type peer struct {
 	have      map[int]uint64 // after its restart: sums of its buckets
 	tokens    float64        // packets that may be repeated for it now
 	refilled  time.Duration
-	deaf      bool // it does not hear us, and this was said
-	impostor  bool // its use of our creatorid was said
-	keyed     bool // it has shown the current key
-	imported  int  // states it answers for here
-	busEnd    bool // its bulk update is over once what is missing has come
-	versioned string
+	deaf      bool   // it does not hear us, and this was said
+	impostor  bool   // its use of our creatorid was said
+	keyed     bool   // it has shown the current key
+	imported  int    // states it answers for here
+	busEnd    bool   // its bulk update is over once what is missing has come
+	versioned string // what it sends is not read: whose protocol that is
+	version   uint8  // of a BSD's packets
+	format    string // of its states, FreeBSD's; "": none came yet
+	older     bool   // than ours, which it may not read
 
 	compact bool       // it understands compact messages
 	probes  int        // of a silent BSD: how often it was asked for a state since it was heard
@@ -117,8 +121,10 @@ func (p *peer) kind() string {
 		return "linux"
 	case p.versioned != "":
 		return p.versioned
+	case p.format != "":
+		return systemOf(p.version) + " " + p.format
 	}
-	return "openbsd"
+	return systemOf(p.version)
 }
 
 // meet is the peer at addr, made if it is new; nil when there is no room.
@@ -175,6 +181,7 @@ func (e *Engine) leave(p *peer) {
 
 func (e *Engine) forgetPeers() {
 	e.peers.each(e.leave)
+	e.relearn()
 	e.unproved = e.unproved[:0]
 }
 
@@ -273,6 +280,8 @@ func (e *Engine) watchPeers() {
 		}
 		e.watchHearing(p)
 	})
+	e.relearn()
+	e.pairTurn()
 }
 
 // deafAfter is how many seconds of our packets a peer may not have heard.
@@ -315,11 +324,8 @@ func (e *Engine) ownCreator(p *peer) {
 // stranger notes who sends what is not understood.
 func (e *Engine) stranger(addr netip.Addr, payload []byte, err error) {
 	version := ""
-	if len(payload) > 0 && payload[0] != wire.Version {
-		version = fmt.Sprintf("version %d", payload[0])
-		if payload[0] == 5 {
-			version = "freebsd"
-		}
+	if errors.Is(err, wire.ErrVersion) {
+		version = systemOf(payload[0])
 	}
 	p, fresh := e.meet(addr)
 	if p == nil || p.linux {
@@ -329,7 +335,9 @@ func (e *Engine) stranger(addr netip.Addr, payload []byte, err error) {
 	if !fresh && p.versioned == version {
 		return
 	}
-	p.versioned = version
+	if p.versioned = version; version == "" && p.version == 0 {
+		p.version = e.dialect.Version()
+	}
 	e.log.Warn("a peer's packets are not understood; it may speak another version of pfsync", "peer", addr, "err", err)
 }
 

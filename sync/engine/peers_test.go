@@ -140,7 +140,7 @@ func TestPeersOfOtherVersions(t *testing.T) {
 	for _, c := range []struct {
 		version uint8
 		want    string
-	}{{5, "freebsd"}, {4, "version 4"}, {7, "version 7"}} {
+	}{{4, "version 4"}, {7, "version 7"}} {
 		paired(t, func(r *rig, _ *linux) {
 			payload := wire.Header{Version: wire.Version, Len: wire.HeaderLen}.Append(nil)
 			payload[0] = c.version
@@ -167,7 +167,7 @@ func made(n int) netip.Addr {
 
 // Whoever makes up addresses, and epochs too, gets no living Linux peer out.
 func TestMadeUpAddresses(t *testing.T) {
-	for _, kind := range []string{"openbsd", "linux", "version 5"} {
+	for _, kind := range []string{"openbsd", "linux", "version 4"} {
 		t.Run(kind, func(t *testing.T) {
 			paired(t, func(r *rig, p *linux) {
 				s := tcp(them, 1, estab, estab)
@@ -183,8 +183,8 @@ func TestMadeUpAddresses(t *testing.T) {
 						q := r.linux(made(n), uint32(n+1), uint64(n+1))
 						q.deaf = true
 						q.beacon()
-					case "version 5":
-						r.packet(link.Packet{Src: made(n), TTL: 255, Payload: append([]byte{5}, bsd[1:]...)})
+					case "version 4":
+						r.packet(link.Packet{Src: made(n), TTL: 255, Payload: append([]byte{4}, bsd[1:]...)})
 					default:
 						r.packet(link.Packet{Src: made(n), TTL: 255, Payload: bsd})
 					}

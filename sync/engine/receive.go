@@ -44,7 +44,7 @@ func (e *Engine) receive(p *link.Packet) {
 		e.counters.add(badPeer)
 		return
 	}
-	_, rest, err := wire.ParseHeader(p.Payload)
+	h, rest, err := wire.ParseHeader(p.Payload)
 	if err != nil {
 		e.countHeader(err)
 		e.stranger(p.Src, p.Payload, err)
@@ -58,9 +58,14 @@ func (e *Engine) receive(p *link.Packet) {
 	t, err := wire.ParseTrailer(wire.Behind(p.Payload))
 	switch {
 	case err == nil:
-		e.receiveLinux(p, &t, rest, verdict)
+		e.receiveLinux(p, &t, &h, rest, verdict)
 	case errors.Is(err, wire.ErrNoTrailer), errors.Is(err, wire.ErrVersion):
-		e.receiveBSD(p, rest)
+		if err := e.understood(p.Src, &h); err != nil {
+			e.countHeader(err)
+			e.stranger(p.Src, p.Payload, err)
+			return
+		}
+		e.receiveBSD(p, &h, rest)
 	default:
 		e.counters.add(badTrailer)
 	}
@@ -73,7 +78,7 @@ func (e *Engine) fromPeer(addr netip.Addr) bool {
 }
 
 // receiveLinux handles a packet with a trailer.
-func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, rest []byte, verdict auth.Verdict) {
+func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, h *wire.Header, rest []byte, verdict auth.Verdict) {
 	if t.Epoch == e.epoch {
 		e.counters.add(ownPackets)
 		return
@@ -92,9 +97,11 @@ func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, rest []byte, verd
 	sender.keyed = sender.keyed || verdict == auth.Current
 	e.speaking, e.packetSeq, e.packetFlags, e.late = sender, t.Seq, t.Flags, t.Seq != sender.window.high
 	bad := e.preamble(sender, t)
-	e.sections(rest)
-	if err := e.compactMessages(t); bad == nil {
-		bad = err
+	if t.Flags&wire.FlagPair == 0 {
+		e.sections(h, rest)
+		if err := e.compactMessages(t); bad == nil {
+			bad = err
+		}
 	}
 	if err := e.postscript(sender, t); bad == nil {
 		bad = err
@@ -114,7 +121,7 @@ func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, rest []byte, verd
 }
 
 // receiveBSD handles a packet without one.
-func (e *Engine) receiveBSD(p *link.Packet, rest []byte) {
+func (e *Engine) receiveBSD(p *link.Packet, h *wire.Header, rest []byte) {
 	sender, fresh := e.meet(p.Src)
 	if sender == nil {
 		return
@@ -130,10 +137,14 @@ func (e *Engine) receiveBSD(p *link.Packet, rest []byte) {
 		}
 	}
 	e.came(sender)
+	sender.version = h.Version
 	e.speaking, e.packetSeq, e.packetFlags, e.late = sender, 0, 0, false
 	e.speaks(e.form())
-	e.sections(rest)
+	e.sections(h, rest)
 	e.newcomer(fresh)
+	if fresh {
+		e.pairTurn()
+	}
 }
 
 func (e *Engine) newcomer(fresh bool) {
@@ -154,9 +165,9 @@ func (e *Engine) readdressed(p *peer, addr netip.Addr) {
 }
 
 // sections handles what follows the header.
-func (e *Engine) sections(rest []byte) {
+func (e *Engine) sections(h *wire.Header, rest []byte) {
 	for len(rest) >= wire.SubheaderLen {
-		s, next, err := wire.NextSection(rest)
+		s, next, err := h.NextSection(rest)
 		if err != nil {
 			if errors.Is(err, wire.ErrAction) {
 				e.counters.add(badAction)
@@ -168,13 +179,17 @@ func (e *Engine) sections(rest []byte) {
 		}
 		rest = next
 		switch {
+		case s.End():
+			if len(rest) > 0 {
+				e.counters.add(badLength)
+			}
+			return
 		case s.Skipped():
 			e.counters.add(skippedSections)
 			continue
-		case s.Action == wire.ActEOF:
-			return
 		}
 		e.counters.in[s.Action] += uint64(s.Count)
+		e.formatHeard(s)
 		if h := handlers[s.Action]; h != nil {
 			h(e, s)
 		}
@@ -195,7 +210,7 @@ func (e *Engine) countHeader(err error) {
 // eachState parses the states of a section and hands on those that are valid.
 func (e *Engine) eachState(s wire.Section, handle func(*pfstate.State)) {
 	for n := range s.Count {
-		if err := wire.ParseState(wire.OpenBSD6, s.Message(n), &e.incoming); err != nil {
+		if err := e.parseState(s, n); err != nil {
 			e.counters.add(badValue)
 			continue
 		}
@@ -258,6 +273,9 @@ func (e *Engine) receiveState(a wire.Action, s *pfstate.State) bool {
 		}
 		return true
 	}
+	if e.otherTold(s) {
+		return true
+	}
 	outcome := e.importState(a, s, said)
 	if outcome == refusedForGood && said != 0 {
 		e.refuse(s.ID, said)
@@ -280,7 +298,7 @@ func (e *Engine) receiveUpdC(s wire.Section) {
 	for n := range s.Count {
 		var err error
 		u := &e.update // not a variable of the loop: that would be one on the heap
-		if *u, err = wire.ParseUpdC(s.Message(n)); err != nil {
+		if *u, err = wire.ParseUpdC(s.Dialect, s.Message(n)); err != nil {
 			e.counters.add(badValue)
 			continue
 		}
@@ -290,12 +308,13 @@ func (e *Engine) receiveUpdC(s wire.Section) {
 
 // receiveUpdate takes an update of either form.
 func (e *Engine) receiveUpdate(u *wire.UpdC) {
-	i := e.states.named(u.ID)
+	i := e.slotOf(u.ID)
 	switch {
 	case i != 0 && e.overtaken(i):
 	case i != 0:
+		u.ID = e.states.at(i).id
 		e.updateTold(i, u)
-	case e.graves.of(u.ID) == noGrave:
+	case e.graveOf(u.ID) == noGrave:
 		e.request(u.ID)
 	}
 }
@@ -317,6 +336,9 @@ func (e *Engine) updateTold(i slot, u *wire.UpdC) {
 
 func (e *Engine) receiveUpdReq(s wire.Section) {
 	e.eachID(s, func(id pfstate.ID, i slot) {
+		if i == 0 {
+			i = e.slotOf(id)
+		}
 		switch {
 		case id.IsZero():
 			e.serveBulk(e.speaking)
@@ -370,7 +392,7 @@ func (e *Engine) removeFor(id pfstate.ID, i slot) {
 
 // remove takes the state in i out of the table, because a peer says so.
 func (e *Engine) remove(i slot) {
-	e.states.untwin(i) // the connection lives as long as one of its states does
+	e.divorce(i) // the connection lives as long as one of its states does
 	e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
 	e.forget(i, e.speaking)
 }
@@ -409,6 +431,7 @@ func (e *Engine) receiveClr(s wire.Section) {
 			e.log.Warn("a peer wants our own states cleared, refused", "peer", e.from)
 			continue
 		}
+		c.IfName = c.IfName.Trimmed() // "" of OpenBSD has something behind it
 		e.states.all(func(i slot, r *record) {
 			if r.id.Creator == c.Creator && e.boundTo(i, c.IfName) {
 				e.removeFor(r.id, i)
@@ -425,7 +448,7 @@ func (e *Engine) boundTo(i slot, ifName pfstate.IfName) bool {
 	}
 	name := pfstate.AnyInterface
 	if e.states.at(i).extra {
-		name = e.states.extras[i].ifName
+		name = e.states.extras[i].ifName.Trimmed()
 	}
 	return name == ifName
 }

@@ -84,15 +84,15 @@ func readMessages(t *testing.T, packet []byte, told map[pfstate.ID]uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := wire.ParseHeader(packet)
+	h, rest, _ := wire.ParseHeader(packet)
 	for len(rest) > 0 {
 		var s wire.Section
-		if s, rest, err = wire.NextSection(rest); err != nil {
+		if s, rest, err = h.NextSection(rest); err != nil {
 			t.Fatal(err)
 		}
 		for n := range s.Count {
 			var m wire.Message
-			if err := wire.OpenBSD6.Parse(s.Action, s.Message(n), &m); err != nil {
+			if err := s.Dialect.Parse(s.Action, s.Message(n), &m); err != nil {
 				t.Fatal(err)
 			}
 			switch answer := trailer.Flags&wire.FlagAnswer != 0; {

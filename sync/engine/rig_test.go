@@ -185,17 +185,17 @@ func (l *rigLink) Send(payloads [][]byte) (int, error) {
 
 // messages names what is in a packet.
 func messages(t *testing.T, payload []byte) (names []string) {
-	_, rest, err := wire.ParseHeader(payload)
+	h, rest, err := wire.ParseHeader(payload)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for len(rest) > 0 {
 		var s wire.Section
-		if s, rest, err = wire.NextSection(rest); err != nil {
+		if s, rest, err = h.NextSection(rest); err != nil {
 			t.Fatal(err)
 		}
 		for n := range s.Count {
-			names = append(names, message(t, s.Action, s.Message(n)))
+			names = append(names, message(t, s, s.Message(n)))
 		}
 	}
 	return names
@@ -206,20 +206,24 @@ var short = map[wire.Action]string{
 	wire.ActDelC: "DEL_C", wire.ActBus: "BUS", wire.ActIns: "INS", wire.ActUpd: "UPD",
 }
 
-func message(t *testing.T, a wire.Action, m []byte) string {
+func message(t *testing.T, section wire.Section, m []byte) string {
+	a, name := section.Action, short[section.Action]
+	if section.Dialect != wire.OpenBSD6 && a.HasState() {
+		name += " " + section.Dialect.String()
+	}
 	switch a {
 	case wire.ActIns, wire.ActUpd:
 		var s pfstate.State
-		if err := wire.ParseState(wire.OpenBSD6, m, &s); err != nil {
+		if err := wire.ParseState(section.Dialect, m, &s); err != nil {
 			t.Fatal(err)
 		}
-		name := fmt.Sprintf("%s %v %d:%d", short[a], s.ID, s.Src.State, s.Dst.State)
+		name = fmt.Sprintf("%s %v %d:%d", name, s.ID, s.Src.State, s.Dst.State)
 		if s.Flags&pfstate.FlagAck != 0 {
 			name += " ack"
 		}
 		return name
 	case wire.ActUpdC:
-		u, err := wire.ParseUpdC(m)
+		u, err := wire.ParseUpdC(section.Dialect, m)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -287,6 +291,7 @@ func (r *rig) wrote(want ...string) {
 
 func (r *rig) configure(change func(*engine.Settings)) {
 	s := engine.DefaultSettings()
+	s.Pair = engine.PairOff // a test of it says so
 	change(&s)
 	if err := r.engine.Configure(s); err != nil {
 		r.t.Fatal(err)

@@ -23,7 +23,8 @@ type packets struct {
 	compact  []*wire.CompactWriter // of the same packet, which has messages in one of both
 	flags    []wire.TrailerFlags
 	open     int       // writers in use
-	current  [2][4]int // by form and flags: one more than the writer that takes messages
+	current  [2][8]int // by form and flags: one more than the writer that takes messages
+	dialect  wire.Dialect
 	max      int
 	spare    int // bytes for a trailer
 	payloads [][]byte
@@ -48,8 +49,11 @@ const (
 
 func (p *packets) begin(maxPayload, spare int) {
 	p.open, p.max, p.spare = 0, maxPayload, spare
-	p.current = [2][4]int{}
+	p.current = [2][8]int{}
 }
+
+// part has all that follows go behind what is there.
+func (p *packets) part() { p.current = [2][8]int{} }
 
 // next opens another packet.
 func (p *packets) next(f form, flags wire.TrailerFlags) *wire.Writer {
@@ -59,7 +63,7 @@ func (p *packets) next(f form, flags wire.TrailerFlags) *wire.Writer {
 		p.flags = append(p.flags, 0)
 	}
 	w := p.writers[p.open]
-	w.Spare = p.spare
+	w.Spare, w.Dialect = p.spare, p.dialect
 	w.Reset(p.max)
 	if f == terse {
 		p.compact[p.open].Reset(p.max - wire.HeaderLen)
@@ -121,6 +125,7 @@ func (e *Engine) build() { e.buildAs(e.form()) }
 
 // buildAs begins packets of states in that form.
 func (e *Engine) buildAs(f form) {
+	e.out.dialect = e.dialect.Dialect
 	e.out.begin(e.maxPayload(), trailerSpace+e.keys.Overhead())
 	e.terse.begin(e, f)
 }
@@ -179,10 +184,10 @@ func (e *Engine) putUpdates() {
 		e.states.unlink(i)
 		e.counters.out[wire.ActUpdC]++
 		if !r.claims() {
-			e.putUpdate(wire.FlagAnswer, r, u)
+			e.putUpdate(wire.FlagAnswer, i, u)
 			continue
 		}
-		n, f := e.putUpdate(0, r, u)
+		n, f := e.putUpdate(0, i, u)
 		e.say(i, e.seqOf(n), f)
 	}
 }
@@ -198,8 +203,12 @@ func (e *Engine) putDeletes() {
 		e.counters.out[wire.ActDelC]++
 		at := e.putDelete(flags, g.id)
 		e.drop(g.id, g.word, ourselves, e.seqOf(at))
+		e.putOtherDelete(g.id)
 	}
 	e.deletes = append(e.deletes[:0], e.deletes[n:]...)
+	if n > 0 && e.halves() {
+		e.out.part() // no successor may find one half of what ends here
+	}
 }
 
 func (e *Engine) putStates(q queueKind, a wire.Action) {
@@ -234,14 +243,14 @@ func (e *Engine) putInsert(i slot) {
 // which form it is.
 func (e *Engine) putState(flags wire.TrailerFlags, i slot, a wire.Action) (int, form) {
 	s := &e.out.state
-	e.states.state(i, e.now, s)
+	e.states.bare(i, e.now, s)
 	s.Flags &^= pfstate.FlagNoSync | pfstate.FlagAck
 	if r := e.states.at(i); r.askAck && a == wire.ActIns {
 		s.Flags |= pfstate.FlagAck
 		r.askAck = false
 	}
 	e.counters.out[a]++
-	return e.putFull(flags, s, a)
+	return e.putFull(flags, i, s, a)
 }
 
 // putRequests sends update requests in packets of their own, as OpenBSD does.

@@ -7,12 +7,15 @@ import (
 
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/link"
+	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
 // Status is a copy of what an operator may see.
 type Status struct {
 	Settings  Settings
 	Link      link.Status
+	Dialect   wire.Dialect
+	Learnt    bool   // the dialect is that of a BSD heard
 	Bulk      string // none, start, sent, bulk, done, failed
 	SyncOK    bool   // the sync link is up, and since then a bulk update came in whole
 	Local     int    // states whose creation was seen here, or that were here before
@@ -30,7 +33,7 @@ type Status struct {
 type PeerStatus struct {
 	Addr     netip.Addr
 	Creator  uint32        // its host id, 0: not told
-	Kind     string        // linux, openbsd, or what it sends that is not understood: "version 5"
+	Kind     string        // linux, openbsd, freebsd with the format of its states: "freebsd 1400"; or what is not understood: "version 4"
 	State    string        // up, stale (quiet for a while) or dead
 	Age      time.Duration // since its last packet
 	States   int           // it answers for, as far as known here
@@ -42,7 +45,7 @@ type PeerStatus struct {
 func (e *Engine) Status() (s Status, err error) {
 	err = e.do(func() {
 		s = Status{
-			Settings: e.settings, Link: e.linkState, Bulk: bulkNames[e.bulk.state], SyncOK: e.bulk.ok && e.linkState.Up,
+			Settings: e.settings, Dialect: e.dialect.Dialect, Learnt: e.dialect.learnt && !e.settings.DialectSet, Link: e.linkState, Bulk: bulkNames[e.bulk.state], SyncOK: e.bulk.ok && e.linkState.Up,
 			Local: e.states.count[local] + e.states.count[inherited], Imported: e.states.count[imported],
 			Queued: len(e.deletes), Deferring: e.deferring.armed, Peers: e.peers.len(), SendErr: e.sendErr, PeerList: e.peerList(),
 			KeyChanging: e.keys.Changing(),
@@ -92,6 +95,7 @@ func (p *peer) problems() (all []string) {
 	add(p.deaf && !p.dead, "does not hear us")
 	add(p.impostor, "uses our creatorid")
 	add(p.versioned != "", "its packets are not understood")
+	add(p.older && p.versioned == "", "its states are in an older format than ours, which it may not read: see ifconfig pfsync0 version")
 	add(len(p.refused) > 0, fmt.Sprintf("%d of its states are refused here", len(p.refused)))
 	return all
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
+	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
 // queueKind is a state's place: in one queue at most, as in pf.
@@ -48,19 +49,24 @@ type store struct {
 	queues [numQueues]list
 	count  [3]int // by origin
 
+	byStack map[flow]slot         // the few redirected ones, by what the stack sees
+	more    map[slot]wire.FreeBSD // what FreeBSD alone says
+	counts  map[slot]counts
+
 	freeWides []uint32
 }
 
 func newStore() store {
 	return store{
-		chunks: []*chunk{new(chunk)},
-		size:   1,
-		seed:   maphash.MakeSeed(),
-		byID:   index{table: make([]slot, indexLeast)},
-		byFlow: index{table: make([]slot, indexLeast)},
-		deep:   make(map[slot]ends),
-		extras: make(map[slot]extra),
-		rares:  make(map[slot]pfstate.Rare),
+		chunks:  []*chunk{new(chunk)},
+		size:    1,
+		seed:    maphash.MakeSeed(),
+		byID:    index{table: make([]slot, indexLeast)},
+		byFlow:  index{table: make([]slot, indexLeast)},
+		byStack: make(map[flow]slot),
+		deep:    make(map[slot]ends),
+		extras:  make(map[slot]extra),
+		rares:   make(map[slot]pfstate.Rare),
 	}
 }
 
@@ -99,10 +105,16 @@ func (st *store) add(s *pfstate.State, from origin, now time.Duration) slot {
 	st.setEnds(i, &s.Src, &s.Dst)
 	st.enterID(i)
 	st.enterFlow(i, false)
+	if st.redirected(i) {
+		st.byStack[st.stackFlow(i)] = i
+	}
 	if x, more := extraOf(s); more {
 		st.extras[i], r.extra = x, true
 	}
 	st.count[from]++
+	if from != imported { // pf takes none over either
+		st.account(i, s)
+	}
 	return i
 }
 
@@ -113,6 +125,9 @@ func (st *store) remove(i slot) {
 	st.untwin(i)
 	st.leaveID(i)
 	st.leaveFlow(i)
+	if st.redirected(i) {
+		st.leaveStack(i)
+	}
 	st.dropKeys(i)
 	if r.deep {
 		delete(st.deep, i)
@@ -120,6 +135,8 @@ func (st *store) remove(i slot) {
 	if r.extra {
 		delete(st.extras, i)
 	}
+	delete(st.more, i)
+	delete(st.counts, i)
 	if r.has&pfstate.HasRare != 0 {
 		delete(st.rares, i)
 	}
@@ -128,12 +145,12 @@ func (st *store) remove(i slot) {
 	st.free = append(st.free, i)
 }
 
-// pair joins the two states that pf has of one connection. The table holds one
-// of them: the one that translates, else the older one, i.
+// pair joins the two states that pf has of one connection. The table holds it by
+// one of them: the one that translates, of two the one of direction in, else the older one, i.
 func (st *store) pair(i, j slot) {
 	older, younger := st.at(i), st.at(j)
 	older.twin, younger.twin = j, i
-	if !st.translated(i) && st.translated(j) {
+	if !st.redirected(i) && st.translated(j) && (!st.translated(i) || st.redirected(j)) {
 		older.shadow = true
 		st.enterFlow(j, true)
 	} else {
@@ -173,8 +190,14 @@ func (st *store) len() int { return int(st.size) - 1 - len(st.free) }
 // used reports whether slot i holds a record.
 func (st *store) used(i slot) bool { return st.at(i).id.Creator != 0 }
 
-// state writes the record in i out in full.
+// state writes the record in i out in full, as pf's form tells it.
 func (st *store) state(i slot, now time.Duration, s *pfstate.State) {
+	st.bare(i, now, s)
+	st.honest(i, s)
+}
+
+// bare writes the record in i out without what honest adds.
+func (st *store) bare(i slot, now time.Duration, s *pfstate.State) {
 	r := st.at(i)
 	*s = pfstate.Default()
 	s.ID = r.id

@@ -100,7 +100,7 @@ func (e *Engine) bareNaming(heard int, fill func(*wire.TrailerWriter)) {
 	if !e.linkState.Up || !e.settings.Up {
 		return
 	}
-	e.bareBuf = wire.Header{Version: wire.Version, Len: wire.HeaderLen}.Append(e.bareBuf[:0])
+	e.bareBuf = wire.Header{Version: e.dialect.Version(), Len: wire.HeaderLen}.Append(e.bareBuf[:0])
 	w := e.begin(e.bareBuf, 0, heard)
 	if fill != nil {
 		fill(&w)

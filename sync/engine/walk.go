@@ -63,7 +63,8 @@ func (e *Engine) walkOn() {
 		}
 	}
 	if w.next >= w.end {
-		if f == terse || states == e.counters.out[wire.ActUpd] || !e.putBus(e.out.writers[e.out.open-1], wire.BusEnd) {
+		if f == terse || states == e.counters.out[wire.ActUpd] || e.out.flags[e.out.open-1] == wire.FlagPair ||
+			!e.putBus(e.out.writers[e.out.open-1], wire.BusEnd) {
 			// Only the first message of a BUS section is looked at.
 			e.putBus(e.out.next(plain, 0), wire.BusEnd)
 		}

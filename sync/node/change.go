@@ -78,6 +78,13 @@ func (s settings) with(c ifconfig.Change) settings {
 	set(&s.engine.Defer, c.Defer)
 	set(&s.link.Syncdev, c.Syncdev)
 	set(&s.link.Syncpeer, c.Syncpeer)
+	s.engine.Dialect, s.engine.DialectSet = dialectOf(c.Version, s.engine)
+	if c.Pair != nil {
+		s.engine.Pair = engine.PairOff
+		if *c.Pair {
+			s.engine.Pair = engine.PairOn
+		}
+	}
 	if c.Key != nil && !c.Key.Equal(s.key) { // the same key of another request is no other setting
 		s.key = *c.Key
 	}

@@ -104,7 +104,7 @@ func TestPfsync0ExistsFromTheStart(t *testing.T) {
 	r := start(t)
 	want := &ifconfig.Interface{
 		Name: "pfsync0", Index: 1, MTU: 1500, Groups: []string{"carp", "pfsync"}, Status: "no syncdev",
-		PFSync: &ifconfig.PFSync{MaxUpd: 128, Creator: 0xc0ffee01, Key: ifconfig.KeyOff, Peers: []ifconfig.Peer{}},
+		PFSync: &ifconfig.PFSync{MaxUpd: 128, Version: "openbsd", Creator: 0xc0ffee01, Key: ifconfig.KeyOff, Peers: []ifconfig.Peer{}},
 	}
 	if diff := cmp.Diff(want, r.pfsync0(), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 		t.Error(diff)
@@ -117,7 +117,7 @@ func TestChangesAreApplied(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := &ifconfig.PFSync{
-		Syncdev: "sis2", Syncpeer: netip.MustParseAddr("192.168.254.253"), MaxUpd: 64, Defer: true, Creator: 0xc0ffee01,
+		Syncdev: "sis2", Syncpeer: netip.MustParseAddr("192.168.254.253"), MaxUpd: 64, Version: "openbsd", Defer: true, Creator: 0xc0ffee01,
 		Key: ifconfig.KeyOff, Peers: []ifconfig.Peer{},
 	}
 	got := r.pfsync0()
@@ -384,11 +384,11 @@ func TestStateChangesAppearOnPfsync0(t *testing.T) {
 	if packet[0] != 0x45 || packet[8] != link.TTL || packet[9] != link.Protocol || netip.AddrFrom4([4]byte(packet[16:20])) != link.Group {
 		t.Errorf("IP header % x", packet[:link.HeaderLen])
 	}
-	_, rest, err := wire.ParseHeader(packet[link.HeaderLen:])
+	h, rest, err := wire.ParseHeader(packet[link.HeaderLen:])
 	if err != nil {
 		t.Fatal(err)
 	}
-	section, _, err := wire.NextSection(rest)
+	section, _, err := h.NextSection(rest)
 	if err != nil || section.Action != wire.ActIns {
 		t.Errorf("first section is %v, %v; want an insert", section.Action, err)
 	}

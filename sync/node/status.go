@@ -36,6 +36,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 			DeferState: n.deferState(status), Key: n.settings.keyState(status.KeyChanging), Peers: shownPeers(status.PeerList),
 		},
 	}
+	showDialect(shown.PFSync, status)
 	if device.Up {
 		shown.Flags |= ifconfig.FlagUp
 		if status.Link.Up {

@@ -3,6 +3,7 @@ package wire
 import "strconv"
 
 // Action tells what the messages of a section are (OpenBSD if_pfsync.h, PFSYNC_ACT_*).
+// The numbers are those of version 6; Dialect.Number has the others'.
 type Action uint8
 
 const (
@@ -13,8 +14,8 @@ const (
 	ActDel    Action = 6  // delete, with the whole state; nobody sends it
 	ActDelC   Action = 7  // delete, compressed: only the ID
 	ActBus    Action = 10 // bulk update begins or ends
-	ActOldTDB Action = 11 // IPsec replay counters of OpenBSD before 7.1
-	ActEOF    Action = 12 // deprecated; version 6 never sends it
+	ActOldTDB Action = 11 // IPsec replay counters of OpenBSD before 7.1, and of FreeBSD
+	ActEOF    Action = 12 // ends a packet of version 5; version 6 never sends it
 	ActIns    Action = 13 // insert
 	ActUpd    Action = 14 // update, with the whole state
 	ActTDB    Action = 15 // IPsec replay counters
@@ -25,8 +26,8 @@ const (
 const (
 	HeaderLen    = 20
 	SubheaderLen = 4
-	IDLen        = 12 // INS_ACK, UPD_REQ, DEL_C
-	StateLen     = 264
+	IDLen        = 12  // INS_ACK, UPD_REQ, DEL_C
+	StateLen     = 264 // OpenBSD's; Dialect.StateLen has the others'
 	UpdCLen      = 84
 	ClrLen       = 20
 	BusLen       = 12
@@ -40,26 +41,25 @@ const (
 // actions is all that is known of an action. Rows without a parser are names only.
 var actions = [ActMax]struct {
 	name   string // as OpenBSD's tcpdump prints it
-	size   int    // of one message
 	parse  func(Dialect, []byte, *Message) error
 	append func(Dialect, []byte, *Message) []byte
 }{
-	ActClr:    {"CLR ST", ClrLen, parseClr, appendClr},
+	ActClr:    {"CLR ST", parseClr, appendClr},
 	1:         {name: "INS ST OLD"},
-	ActInsAck: {"INS ST ACK", IDLen, parseID, appendID},
+	ActInsAck: {"INS ST ACK", parseID, appendID},
 	3:         {name: "UPD ST OLD"},
-	ActUpdC:   {"UPD ST COMP", UpdCLen, parseUpdC, appendUpdC},
-	ActUpdReq: {"UPD ST REQ", IDLen, parseID, appendID},
-	ActDel:    {"DEL ST", StateLen, parseState, appendState},
-	ActDelC:   {"DEL ST COMP", IDLen, parseID, appendID},
+	ActUpdC:   {"UPD ST COMP", parseUpdC, appendUpdC},
+	ActUpdReq: {"UPD ST REQ", parseID, appendID},
+	ActDel:    {"DEL ST", parseState, appendState},
+	ActDelC:   {"DEL ST COMP", parseID, appendID},
 	8:         {name: "INS FR"},
 	9:         {name: "DEL FR"},
-	ActBus:    {"BULK UPD STAT", BusLen, parseBus, appendBus},
-	ActOldTDB: {"UPD TDB OLD", OldTDBLen, parseOldTDB, appendOldTDB},
+	ActBus:    {"BULK UPD STAT", parseBus, appendBus},
+	ActOldTDB: {"UPD TDB OLD", parseOldTDB, appendOldTDB},
 	ActEOF:    {name: "EOF"},
-	ActIns:    {"INS ST", StateLen, parseState, appendState},
-	ActUpd:    {"UPD ST", StateLen, parseState, appendState},
-	ActTDB:    {"UPD TDB", TDBLen, parseTDB, appendTDB},
+	ActIns:    {"INS ST", parseState, appendState},
+	ActUpd:    {"UPD ST", parseState, appendState},
+	ActTDB:    {"UPD TDB", parseTDB, appendTDB},
 }
 
 // String is the name that OpenBSD's tcpdump prints.
@@ -72,14 +72,6 @@ func (a Action) String() string {
 
 // Known reports whether messages of this action can be parsed.
 func (a Action) Known() bool { return a < ActMax && actions[a].parse != nil }
-
-// Size is the length of one message in bytes, 0 if the action is not Known.
-func (a Action) Size() int {
-	if a.Known() {
-		return actions[a].size
-	}
-	return 0
-}
 
 // HasState reports whether the messages carry a whole state.
 func (a Action) HasState() bool { return a == ActIns || a == ActUpd || a == ActDel }

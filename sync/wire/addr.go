@@ -31,36 +31,37 @@ func parseAddr(b []byte, family uint8) netip.Addr {
 	return netip.AddrFrom16([16]byte(b))
 }
 
-func appendAddr(b []byte, a netip.Addr) []byte {
-	var p [16]byte
+// putAddr writes a into 16 bytes of zero.
+func putAddr(b []byte, a netip.Addr) {
 	switch {
 	case a.Is4():
-		a4 := a.As4()
-		copy(p[:], a4[:])
+		*(*[4]byte)(b) = a.As4()
 	case a.Is6():
-		p = a.As16()
-	}
-	return append(b, p[:]...)
-}
-
-// keyLen is the length of a key: two addresses, two ports, routing domain, family, pad.
-const keyLen = 40
-
-const keyFamily = 38 // offset
-
-func parseKey(b []byte, family uint8) pfstate.Key {
-	return pfstate.Key{
-		Addr:    [2]netip.Addr{parseAddr(b, family), parseAddr(b[16:], family)},
-		Port:    [2]uint16{binary.BigEndian.Uint16(b[32:]), binary.BigEndian.Uint16(b[34:])},
-		RDomain: binary.BigEndian.Uint16(b[36:]),
+		*(*[16]byte)(b) = a.As16()
 	}
 }
 
-func (d Dialect) appendKey(b []byte, k *pfstate.Key) []byte {
-	b = appendAddr(b, k.Addr[0])
-	b = appendAddr(b, k.Addr[1])
-	b = binary.BigEndian.AppendUint16(b, k.Port[0])
-	b = binary.BigEndian.AppendUint16(b, k.Port[1])
-	b = binary.BigEndian.AppendUint16(b, k.RDomain)
-	return append(b, d.family(k.Addr[0]), 0)
+const keyRDomain, keyFamily = 36, 38 // offsets, of OpenBSD's keys
+
+func parseKey(b []byte, family uint8, k *pfstate.Key) {
+	_ = b[keyLenFreeBSD-1]
+	k.Addr[0], k.Addr[1] = parseAddr(b, family), parseAddr(b[16:], family)
+	k.Port = [2]uint16{binary.BigEndian.Uint16(b[32:]), binary.BigEndian.Uint16(b[34:])}
+	k.RDomain = 0
+	if len(b) == keyLenOpenBSD {
+		k.RDomain = binary.BigEndian.Uint16(b[keyRDomain:])
+	}
+}
+
+// putKey writes k into b, which is zero and as long as the dialect's keys.
+func (d Dialect) putKey(b []byte, k *pfstate.Key) {
+	_ = b[keyLenFreeBSD-1]
+	putAddr(b, k.Addr[0])
+	putAddr(b[16:], k.Addr[1])
+	binary.BigEndian.PutUint16(b[32:], k.Port[0])
+	binary.BigEndian.PutUint16(b[34:], k.Port[1])
+	if len(b) == keyLenOpenBSD {
+		binary.BigEndian.PutUint16(b[keyRDomain:], k.RDomain)
+		b[keyFamily] = d.family(k.Addr[0])
+	}
 }

@@ -58,7 +58,7 @@ const (
 func Terse(s *pfstate.State) bool {
 	d := pfstate.Default()
 	return (s.Direction == pfstate.Out || s.Direction == pfstate.In) && s.Rule == d.Rule && s.Anchor == d.Anchor && s.NATRule == d.NATRule &&
-		s.IfName == d.IfName && s.Route.Kind == 0 && s.RTable == d.RTable && s.MaxMSS == 0 && s.Log == 0 && s.SyncFlags == 0 &&
+		s.IfName == d.IfName && s.Route == d.Route && s.RTable == d.RTable && s.MaxMSS == 0 && s.Log == 0 && s.SyncFlags == 0 &&
 		s.MinTTL == 0 && s.SetTOS == 0 && s.SetPrio == d.SetPrio && s.Packets == d.Packets && s.Bytes == d.Bytes &&
 		TersePeer(&s.Src, s.Proto) && TersePeer(&s.Dst, s.Proto) && terseKeys(s)
 }
@@ -174,7 +174,7 @@ func NextState(creator uint32, b []byte, s *pfstate.State) (rest []byte, err err
 	if s.ID.State == 0 || creator == 0 {
 		return rest, fmt.Errorf("%v: %w: id %v", AttrState, ErrValue, s.ID)
 	}
-	return rest, checkProgress(pfstate.MaxTimeout, e[12], uint8(s.Src.State), uint8(s.Dst.State))
+	return rest, checkProgress(pfstate.MaxSCTPTimeout, e[12], uint8(s.Src.State), uint8(s.Dst.State))
 }
 
 // progress reads what follows the keys of a state.
@@ -344,5 +344,5 @@ func NextUpdate(creator uint32, b []byte, u *UpdC) (rest []byte, err error) {
 	if u.ID.State == 0 || creator == 0 {
 		return rest, fmt.Errorf("%v: %w: id %v", AttrUpdate, ErrValue, u.ID)
 	}
-	return rest, checkProgress(pfstate.MaxTimeout, e[10], uint8(u.Src.State), uint8(u.Dst.State))
+	return rest, checkProgress(pfstate.MaxSCTPTimeout, e[10], uint8(u.Src.State), uint8(u.Dst.State))
 }

@@ -4,7 +4,7 @@
 //
 // # Packet
 //
-// A pfsync packet is the payload of IP protocol 240 (OpenBSD if_pfsync.h, version 6):
+// A pfsync packet is the payload of IP protocol 240. As OpenBSD writes it (if_pfsync.h, version 6):
 //
 //	 0                   1                   2                   3
 //	 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -23,8 +23,16 @@
 // All numbers are big-endian. Messages that are longer than known are read by their
 // known prefix, sections of unknown messages are stepped over (Section.Skipped).
 //
-// To read a packet, loop over ParseHeader, NextSection and, for each message, the
-// Parse function of its action, or Dialect.Parse for any. To write one, use a Writer.
+// FreeBSD's version 5 has 0 in place of the words, and other numbers for INS and UPD
+// of each of the three formats of states that it has had (1301, 1400, 1500). The last
+// section is EOF (Section.End), without messages.
+//
+// A Dialect is what one system writes: version, numbers, and the layout of states,
+// which is a row of offsets. All of version 5 can be read side by side; what to
+// write is somebody's choice.
+//
+// To read a packet, loop over ParseHeader, Header.NextSection and, for each message, the
+// Parse function of its action, or Section.Dialect.Parse for any. To write one, use a Writer.
 //
 // # Trailer
 //
@@ -66,6 +74,7 @@
 // With FlagHeir the sender answers for the states because their owner is gone, and
 // has seen no traffic of them: an owner who is there after all says so, and has
 // them back; the creator, if it has ended them meanwhile, deletes them.
+// The messages of a packet with FlagPair are for BSD peers alone; others overlook them.
 //
 // A sender sets the bytes shown as 0, and flags that are not defined, to zero; a
 // receiver looks at neither.

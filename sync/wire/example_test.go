@@ -16,14 +16,14 @@ func Example() {
 	w.Bus(wire.Bus{Creator: 0xc0ffee01, Status: wire.BusEnd})
 	packet := w.Finish()
 
-	_, rest, err := wire.ParseHeader(packet)
+	h, rest, err := wire.ParseHeader(packet)
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	for len(rest) >= wire.SubheaderLen {
 		var s wire.Section
-		if s, rest, err = wire.NextSection(rest); err != nil {
+		if s, rest, err = h.NextSection(rest); err != nil {
 			fmt.Println(err)
 			return
 		}

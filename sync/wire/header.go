@@ -5,9 +5,6 @@ import (
 	"fmt"
 )
 
-// Version is OpenBSD's version of the protocol.
-const Version = 6
-
 // Header starts every pfsync packet, right after the IP header.
 type Header struct {
 	Version uint8
@@ -24,15 +21,15 @@ func (h Header) Append(b []byte) []byte {
 
 // ParseHeader reads the header at the front of b and returns what follows it, cut
 // to the header's length. The rest shares b's memory. It checks, in this order,
-// that there is a header (ErrShort), that the version is ours (ErrVersion) and
+// that there is a header (ErrShort), that the version is known (ErrVersion) and
 // that the length fits (ErrLength); with the latter two h is set.
 func ParseHeader(b []byte) (h Header, rest []byte, err error) {
 	if len(b) < HeaderLen {
 		return h, nil, fmt.Errorf("header: %w: %d of %d bytes", ErrShort, len(b), HeaderLen)
 	}
 	h = Header{Version: b[0], Len: binary.BigEndian.Uint16(b[2:]), Cksum: [16]byte(b[4:])}
-	if h.Version != Version {
-		return h, nil, fmt.Errorf("header: %w: %d instead of %d", ErrVersion, h.Version, Version)
+	if h.Version != Version && h.Version != VersionFreeBSD {
+		return h, nil, fmt.Errorf("header: %w: %d instead of %d or %d", ErrVersion, h.Version, Version, VersionFreeBSD)
 	}
 	if int(h.Len) < HeaderLen || int(h.Len) > len(b) {
 		return h, nil, fmt.Errorf("header: %w: says %d bytes, packet has %d", ErrLength, h.Len, len(b))

@@ -9,13 +9,15 @@ import (
 // Message is any message, to be reused from one to the next. Action tells which
 // field is the one; the others are left as they were.
 type Message struct {
-	Action Action
-	State  pfstate.State // ActIns, ActUpd, ActDel
-	UpdC   UpdC
-	ID     pfstate.ID // ActInsAck, ActUpdReq, ActDelC
-	Clr    Clr
-	Bus    Bus
-	TDB    TDB // ActTDB, ActOldTDB
+	Action  Action
+	Dialect Dialect       // in which it was read
+	State   pfstate.State // ActIns, ActUpd, ActDel
+	FreeBSD FreeBSD       // of State, if it is one of FreeBSD's
+	UpdC    UpdC
+	ID      pfstate.ID // ActInsAck, ActUpdReq, ActDelC
+	Clr     Clr
+	Bus     Bus
+	TDB     TDB // ActTDB, ActOldTDB
 }
 
 // StateID is the id of the state that the message is about, or its creator alone
@@ -39,19 +41,21 @@ func (x *Message) StateID() pfstate.ID {
 // Parse reads one message of any known action into x. Errors: ErrAction,
 // ErrShort, ErrValue. With ErrValue the rest of the message has been read all the same.
 func (d Dialect) Parse(a Action, m []byte, x *Message) error {
-	if !a.Known() {
+	size := d.Size(a)
+	if size == 0 {
 		return fmt.Errorf("action %d: %w", uint8(a), ErrAction)
 	}
-	if err := long(m, a, actions[a].size); err != nil {
+	if err := long(m, a, size); err != nil {
 		return err
 	}
-	x.Action = a
+	x.Action, x.Dialect = a, d
 	return actions[a].parse(d, m, x)
 }
 
-// Append appends the message that x.Action names; nothing if that is not Known.
+// Append appends the message that x.Action names; nothing if that is not Known or
+// the dialect has no such message.
 func (d Dialect) Append(b []byte, x *Message) []byte {
-	if !x.Action.Known() {
+	if d.Size(x.Action) == 0 {
 		return b
 	}
 	return actions[x.Action].append(d, b, x)
@@ -67,16 +71,26 @@ func long(m []byte, a Action, size int) error {
 
 // The rows of the table of actions.
 
-func parseState(d Dialect, m []byte, x *Message) error { return ParseState(d, m, &x.State) }
+func parseState(d Dialect, m []byte, x *Message) error {
+	if d == OpenBSD6 {
+		return ParseState(d, m, &x.State)
+	}
+	return ParseStateWith(d, m, &x.State, &x.FreeBSD)
+}
 
-func appendState(d Dialect, b []byte, x *Message) []byte { return AppendState(d, b, &x.State) }
+func appendState(d Dialect, b []byte, x *Message) []byte {
+	if x.Dialect == OpenBSD6 {
+		return AppendState(d, b, &x.State)
+	}
+	return appendStateMore(d, b, &x.State, &x.FreeBSD)
+}
 
-func parseUpdC(_ Dialect, m []byte, x *Message) (err error) {
-	x.UpdC, err = ParseUpdC(m)
+func parseUpdC(d Dialect, m []byte, x *Message) (err error) {
+	x.UpdC, err = ParseUpdC(d, m)
 	return err
 }
 
-func appendUpdC(_ Dialect, b []byte, x *Message) []byte { return x.UpdC.Append(b) }
+func appendUpdC(d Dialect, b []byte, x *Message) []byte { return x.UpdC.Append(d, b) }
 
 func parseID(_ Dialect, m []byte, x *Message) (err error) {
 	x.ID, err = ParseID(m)

@@ -38,10 +38,11 @@ func TestParseHeader(t *testing.T) {
 		{name: "cut to length", packet: "06000018" + noCksum + "01020304" + "aabb", rest: "01020304", trailer: "aabb"},
 		{name: "empty", packet: "", err: wire.ErrShort, text: "header: too short: 0 of 20 bytes"},
 		{name: "19 bytes", packet: "050000" + noCksum, err: wire.ErrShort, text: "header: too short: 19 of 20 bytes"},
-		{name: "FreeBSD", packet: "05000014" + noCksum, err: wire.ErrVersion,
-			text: "header: version not supported: 5 instead of 6"},
+		{name: "FreeBSD", packet: "05000014" + noCksum},
+		{name: "NetBSD", packet: "04000014" + noCksum, err: wire.ErrVersion,
+			text: "header: version not supported: 4 instead of 6 or 5"},
 		{name: "version before length", packet: "07000000" + noCksum, err: wire.ErrVersion,
-			text: "header: version not supported: 7 instead of 6"},
+			text: "header: version not supported: 7 instead of 6 or 5"},
 		{name: "length less than header", packet: "06000013" + noCksum, err: wire.ErrLength,
 			text: "header: length does not fit: says 19 bytes, packet has 20"},
 		{name: "length more than packet", packet: "06000015" + noCksum, err: wire.ErrLength,
@@ -73,6 +74,8 @@ func TestHeaderAppends(t *testing.T) {
 		t.Errorf("%x, want %x", got, want)
 	}
 }
+
+var version6 = wire.Header{Version: wire.Version}
 
 func TestNextSection(t *testing.T) {
 	for _, c := range []struct {
@@ -118,7 +121,7 @@ func TestNextSection(t *testing.T) {
 			text: "section INS ST: length does not fit: 65535 messages of 264 bytes in 0 bytes"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s, rest, err := wire.NextSection(unhex(t, c.b))
+			s, rest, err := version6.NextSection(unhex(t, c.b))
 			if !errors.Is(err, c.err) || (err != nil && err.Error() != c.text) {
 				t.Fatalf("error %v, want %v %q", err, c.err, c.text)
 			}
@@ -176,13 +179,13 @@ func TestParseRefusesShortMessagesOfEveryAction(t *testing.T) {
 			}
 			continue
 		}
-		if err := wire.OpenBSD6.Parse(act, make([]byte, act.Size()-1), &x); !errors.Is(err, wire.ErrShort) {
+		if err := wire.OpenBSD6.Parse(act, make([]byte, wire.OpenBSD6.Size(act)-1), &x); !errors.Is(err, wire.ErrShort) {
 			t.Errorf("%v: %v, want %v", act, err, wire.ErrShort)
 		}
 	}
 	short := make([]byte, 11)
 	_, e1 := wire.ParseID(short)
-	_, e2 := wire.ParseUpdC(short)
+	_, e2 := wire.ParseUpdC(wire.OpenBSD6, short)
 	_, e3 := wire.ParseClr(short)
 	_, e4 := wire.ParseBus(short)
 	_, e5 := wire.ParseTDB(short)

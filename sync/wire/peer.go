@@ -38,29 +38,40 @@ func parsePeer(b []byte) pfstate.Peer {
 }
 
 func appendPeer(b []byte, p *pfstate.Peer) []byte {
-	if p.Scrub.Valid {
-		b = binary.BigEndian.AppendUint16(b, p.Scrub.Flags)
-		b = append(b, p.Scrub.TTL, scrubValid)
-		b = binary.BigEndian.AppendUint32(b, p.Scrub.TSMod)
-	} else {
-		b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
-	}
-	b = binary.BigEndian.AppendUint32(b, p.SeqLo)
-	b = binary.BigEndian.AppendUint32(b, p.SeqHi)
-	b = binary.BigEndian.AppendUint32(b, p.SeqDiff)
-	b = binary.BigEndian.AppendUint16(b, p.MaxWin)
-	b = binary.BigEndian.AppendUint16(b, p.MSS)
-	return append(b, uint8(p.State), p.WScale, 0, 0, 0, 0, 0, 0)
+	var zero [peerLen]byte
+	b = append(b, zero[:]...)
+	putPeer(b[len(b)-peerLen:], p)
+	return b
 }
 
-// appendSeconds appends d as seconds, rounded up: 0 would tell "expired" or, in an
-// expire field, "a full new period" of a state that has half a second left.
-func appendSeconds(b []byte, d time.Duration) []byte {
+// putPeer writes p into peerLen bytes of zero.
+func putPeer(b []byte, p *pfstate.Peer) {
+	_ = b[peerLen-1]
+	if p.Scrub.Valid {
+		binary.BigEndian.PutUint16(b, p.Scrub.Flags)
+		b[2], b[3] = p.Scrub.TTL, scrubValid
+		binary.BigEndian.PutUint32(b[4:], p.Scrub.TSMod)
+	}
+	binary.BigEndian.PutUint32(b[8:], p.SeqLo)
+	binary.BigEndian.PutUint32(b[12:], p.SeqHi)
+	binary.BigEndian.PutUint32(b[16:], p.SeqDiff)
+	binary.BigEndian.PutUint16(b[20:], p.MaxWin)
+	binary.BigEndian.PutUint16(b[22:], p.MSS)
+	b[peerState], b[25] = uint8(p.State), p.WScale
+}
+
+// seconds is d in seconds, rounded up: 0 would tell "expired" or, in an expire
+// field, "a full new period" of a state that has half a second left.
+func seconds(d time.Duration) uint32 {
 	s := int64(d / time.Second)
 	if d%time.Second > 0 {
 		s++
 	}
-	return binary.BigEndian.AppendUint32(b, uint32(min(max(s, 0), math.MaxUint32)))
+	return uint32(min(max(s, 0), math.MaxUint32))
+}
+
+func appendSeconds(b []byte, d time.Duration) []byte {
+	return binary.BigEndian.AppendUint32(b, seconds(d))
 }
 
 func parseSeconds(b []byte) time.Duration {

@@ -13,22 +13,32 @@ import (
 
 // reencode decodes a packet and writes it again, message by message.
 func reencode(w *wire.Writer, b []byte) ([]byte, error) {
-	_, rest, err := wire.ParseHeader(b)
+	h, rest, err := wire.ParseHeader(b)
 	if err != nil {
 		return nil, err
+	}
+	w.Cksum, w.EOF = h.Cksum, false
+	w.Dialect = wire.OpenBSD6
+	if h.Version == wire.VersionFreeBSD {
+		w.Dialect = wire.FreeBSD1500
 	}
 	w.Reset(wire.MaxLen)
 	var x wire.Message
 	for len(rest) >= wire.SubheaderLen {
 		var s wire.Section
-		if s, rest, err = wire.NextSection(rest); err != nil {
+		if s, rest, err = h.NextSection(rest); err != nil {
 			return nil, err
+		}
+		if s.End() {
+			w.EOF = true
+			break
 		}
 		for i := range s.Count {
 			if s.Skipped() {
 				break
 			}
-			if err := wire.OpenBSD6.Parse(s.Action, s.Message(i), &x); err != nil {
+			w.Dialect = s.Dialect // of the states; small messages are alike
+			if err := s.Dialect.Parse(s.Action, s.Message(i), &x); err != nil {
 				return nil, err
 			}
 			w.Message(&x)
@@ -52,7 +62,7 @@ func TestCapturesEncodeBackByteForByte(t *testing.T) {
 
 func TestVectorsEncodeBackByteForByte(t *testing.T) {
 	var w wire.Writer
-	for _, v := range corpus.Vectors(t, "openbsd6") {
+	eachVector(t, func(t *testing.T, d wire.Dialect, v corpus.Vector) {
 		want := v.Bytes(t)
 		var got []byte
 		var err error
@@ -60,15 +70,15 @@ func TestVectorsEncodeBackByteForByte(t *testing.T) {
 			got, err = reencode(&w, want)
 		} else {
 			var x wire.Message
-			err = wire.OpenBSD6.Parse(wire.Action(v.Action), want, &x)
-			got = wire.OpenBSD6.Append(nil, &x)
+			err = d.Parse(sectionOf(t, d, v).Action, want, &x)
+			got = d.Append(nil, &x)
 		}
 		if err != nil {
-			t.Errorf("%s: %v", v.Name, err)
+			t.Error(err)
 		} else if !bytes.Equal(got, want) {
-			t.Errorf("%s (-want +got):\n%s", v.Name, cmp.Diff(want, got))
+			t.Errorf("-want +got:\n%s", cmp.Diff(want, got))
 		}
-	}
+	})
 }
 
 // What a packet means does not change by decoding and encoding, whatever it is.
@@ -76,9 +86,11 @@ func FuzzPacket(f *testing.F) {
 	for _, frame := range corpus.AllFrames(f) {
 		f.Add(frame.Payload())
 	}
-	for _, v := range corpus.Vectors(f, "openbsd6") {
-		if v.Kind == "frame" {
-			f.Add(v.Bytes(f))
+	for _, c := range vectorDialects {
+		for _, v := range corpus.Vectors(f, c.name) {
+			if v.Kind == "frame" {
+				f.Add(v.Bytes(f))
+			}
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -100,26 +112,39 @@ func FuzzPacket(f *testing.F) {
 }
 
 func FuzzState(f *testing.F) {
-	for _, v := range corpus.Vectors(f, "openbsd6") {
-		if v.Kind == "message" {
-			f.Add(v.Bytes(f))
+	for _, c := range vectorDialects {
+		for _, v := range corpus.Vectors(f, c.name) {
+			if v.Kind == "message" {
+				f.Add(v.Bytes(f))
+			}
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		s := pfstate.Default()
-		if wire.ParseState(wire.OpenBSD6, b, &s) != nil {
-			return
-		}
-		m := wire.AppendState(wire.OpenBSD6, nil, &s)
-		if len(m) != wire.StateLen {
-			t.Fatalf("%d bytes", len(m))
-		}
-		var again pfstate.State
-		if err := wire.ParseState(wire.OpenBSD6, m, &again); err != nil {
-			t.Fatalf("own state refused: %v", err)
-		}
-		if s != again {
-			t.Fatalf("not stable (-once +twice):\n%s", cmp.Diff(s, again, cmp.Comparer(sameAddr)))
+		for _, c := range vectorDialects {
+			var x, again wire.Message
+			if c.dialect.Parse(wire.ActIns, b, &x) != nil {
+				continue
+			}
+			m := c.dialect.Append(nil, &x)
+			if len(m) != c.dialect.StateLen() {
+				t.Fatalf("%v: %d bytes", c.dialect, len(m))
+			}
+			if err := c.dialect.Parse(wire.ActIns, m, &again); err != nil {
+				t.Fatalf("%v: own state refused: %v", c.dialect, err)
+			}
+			if x != again {
+				t.Fatalf("%v: not stable (-once +twice):\n%s", c.dialect, cmp.Diff(x, again, cmp.Comparer(sameAddr)))
+			}
+			// In any other dialect it is a state that can be read, of the same connection.
+			for _, o := range vectorDialects {
+				var s pfstate.State
+				if err := wire.ParseState(o.dialect, wire.AppendState(o.dialect, nil, &x.State), &s); err != nil {
+					t.Fatalf("%v written as %v is refused: %v", c.dialect, o.dialect, err)
+				}
+				if s.ID != x.State.ID || s.Wire.Port != x.State.Wire.Port || s.Direction != x.State.Direction {
+					t.Fatalf("%v written as %v is another state: %v, %v", c.dialect, o.dialect, &x.State, &s)
+				}
+			}
 		}
 	})
 }

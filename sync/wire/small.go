@@ -32,12 +32,12 @@ type UpdC struct {
 }
 
 // ParseUpdC reads the body of ActUpdC. Errors: ErrShort, ErrValue (with u.ID set).
-func ParseUpdC(m []byte) (u UpdC, err error) {
+func ParseUpdC(d Dialect, m []byte) (u UpdC, err error) {
 	if err := long(m, ActUpdC, UpdCLen); err != nil {
 		return u, err
 	}
 	u.ID = pfstate.ID{State: binary.BigEndian.Uint64(m), Creator: binary.BigEndian.Uint32(m[72:])}
-	if err := checkProgress(pfstate.MaxTimeout, m[80], m[8+peerState], m[40+peerState]); err != nil {
+	if err := checkProgress(dialects[d].maxTimeout, m[80], m[8+peerState], m[40+peerState]); err != nil {
 		return u, err
 	}
 	u.Src = parsePeer(m[8:])
@@ -49,13 +49,13 @@ func ParseUpdC(m []byte) (u UpdC, err error) {
 }
 
 // Append appends UpdCLen bytes.
-func (u *UpdC) Append(b []byte) []byte {
+func (u *UpdC) Append(d Dialect, b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, u.ID.State)
 	b = appendPeer(b, &u.Src)
 	b = appendPeer(b, &u.Dst)
 	b = binary.BigEndian.AppendUint32(b, u.ID.Creator)
 	b = appendSeconds(b, u.Expire)
-	return append(b, uint8(u.Timeout), u.Flags, 0, 0)
+	return append(b, d.timeout(u.Timeout), u.Flags, 0, 0)
 }
 
 // Clr removes the states of a creator, all or those bound to one interface.

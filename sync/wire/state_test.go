@@ -184,7 +184,7 @@ func TestStateValuesRefused(t *testing.T) {
 func TestUpdCValuesRefused(t *testing.T) {
 	s := testState()
 	u := wire.UpdC{ID: s.ID, Src: s.Src, Dst: s.Dst, Timeout: s.Timeout, Expire: 3 * time.Second, Flags: 9}
-	got, err := wire.ParseUpdC(u.Append(nil))
+	got, err := wire.ParseUpdC(wire.OpenBSD6, u.Append(wire.OpenBSD6, nil))
 	if err != nil || got != u {
 		t.Fatalf("%+v, %v; want %+v", got, err, u)
 	}
@@ -197,9 +197,9 @@ func TestUpdCValuesRefused(t *testing.T) {
 		{8 + 24, 13, "state of src: invalid value 13"},
 		{40 + 24, 13, "state of dst: invalid value 13"},
 	} {
-		b := u.Append(nil)
+		b := u.Append(wire.OpenBSD6, nil)
 		b[c.offset] = c.value
-		got, err := wire.ParseUpdC(b)
+		got, err := wire.ParseUpdC(wire.OpenBSD6, b)
 		if !errors.Is(err, wire.ErrValue) || err.Error() != c.want || got.ID != u.ID {
 			t.Errorf("byte %d = %d: %v, error %v, want %s", c.offset, c.value, got.ID, err, c.want)
 		}

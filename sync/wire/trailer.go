@@ -27,6 +27,9 @@ const (
 	// FlagHeir: the states told in this packet were answered for by one who is
 	// gone. The sender does so now, though it has seen no traffic of them.
 	FlagHeir
+	// FlagPair: the states in this packet are told to a pf alone, which has two of a
+	// connection where Linux has one. It is in another packet, for Linux peers.
+	FlagPair
 )
 
 // Sizes in bytes, and constants of the trailer's layout.

@@ -15,12 +15,17 @@ import (
 // Reset comes first: the zero Writer has room for nothing.
 type Writer struct {
 	Dialect Dialect
-	Spare   int // bytes of memory behind the packet, for what is appended to it
+	EOF     bool     // end with FreeBSD's section of that name; not for a packet with a trailer
+	Cksum   [16]byte // of the header
+	Spare   int      // bytes of memory behind the packet, for what is appended to it
 
 	buf     []byte
 	max     int
 	section int // offset of the last subheader, 0 before the first
 	count   uint16
+	last    Action // of that section
+	as      Dialect
+	size    int // of its messages
 }
 
 // Reset begins a packet of at most max bytes, the header included, the IP header
@@ -31,7 +36,10 @@ func (w *Writer) Reset(max int) {
 	if w.max > 0 && cap(w.buf) < w.max+w.Spare {
 		w.buf = make([]byte, 0, w.max+w.Spare)
 	}
-	w.buf = Header{Version: Version}.Append(w.buf[:0])
+	w.buf = Header{Version: w.Dialect.Version(), Cksum: w.Cksum}.Append(w.buf[:0])
+	if w.EOF {
+		w.max -= SubheaderLen
+	}
 }
 
 // Empty reports whether nothing has been added since Reset.
@@ -43,27 +51,32 @@ func (w *Writer) Finish() []byte {
 	if len(w.buf) < HeaderLen {
 		return nil // never Reset
 	}
-	binary.BigEndian.PutUint16(w.buf[2:], uint16(len(w.buf)))
 	w.closeSection()
-	return w.buf
+	b := w.buf
+	if w.EOF {
+		b = append(b, uint8(ActEOF), 0, 0, 1)
+	}
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)))
+	return b
 }
 
 // room makes room for a message and, if its action is new, for a section.
 func (w *Writer) room(a Action) bool {
-	again := w.section != 0 && Action(w.buf[w.section]) == a
-	need := actions[a].size
-	if !again {
-		need += SubheaderLen
+	if w.section != 0 && a == w.last && w.Dialect == w.as {
+		if len(w.buf)+w.size > w.max {
+			return false
+		}
+		w.count++
+		return true
 	}
-	if len(w.buf)+need > w.max {
+	m := &messages[w.Dialect][a]
+	if m.size == 0 || len(w.buf)+SubheaderLen+int(m.size) > w.max {
 		return false
 	}
-	if !again {
-		w.closeSection()
-		w.section, w.count = len(w.buf), 0
-		w.buf = append(w.buf, uint8(a), uint8(actions[a].size/4), 0, 0)
-	}
-	w.count++
+	w.closeSection()
+	w.section, w.count = len(w.buf), 1
+	w.last, w.as, w.size = a, w.Dialect, int(m.size)
+	w.buf = append(w.buf, m.number, m.words, 0, 0)
 	return true
 }
 
@@ -74,11 +87,15 @@ func (w *Writer) closeSection() {
 }
 
 // State adds a whole state: ActIns, ActUpd, ActDel.
-func (w *Writer) State(a Action, s *pfstate.State) bool {
+func (w *Writer) State(a Action, s *pfstate.State) bool { return w.StateWith(a, s, nil) }
+
+// StateWith adds a whole state with what FreeBSD alone says of it, which the
+// dialect may not be able to; nil: nothing is known.
+func (w *Writer) StateWith(a Action, s *pfstate.State, x *FreeBSD) bool {
 	if !a.HasState() || !w.room(a) {
 		return false
 	}
-	w.buf = AppendState(w.Dialect, w.buf, s)
+	w.buf = appendStateMore(w.Dialect, w.buf, s, x)
 	return true
 }
 
@@ -96,7 +113,7 @@ func (w *Writer) UpdC(u *UpdC) bool {
 	if !w.room(ActUpdC) {
 		return false
 	}
-	w.buf = u.Append(w.buf)
+	w.buf = u.Append(w.Dialect, w.buf)
 	return true
 }
 
@@ -118,12 +135,16 @@ func (w *Writer) Bus(u Bus) bool {
 	return true
 }
 
-// TDB adds the counters of an SA.
+// TDB adds the counters of an SA, in the older form where there is no other.
 func (w *Writer) TDB(t *TDB) bool {
-	if !w.room(ActTDB) {
+	switch {
+	case w.room(ActTDB):
+		w.buf = t.Append(w.buf)
+	case w.Dialect.Size(ActTDB) == 0 && w.room(ActOldTDB):
+		w.buf = t.AppendOld(w.buf)
+	default:
 		return false
 	}
-	w.buf = t.Append(w.buf)
 	return true
 }
 

@@ -132,10 +132,10 @@ func (f *firewall) count(a wire.Action) (packets int) {
 		case b := <-f.peer.Received():
 			packets += len(b.Items)
 			for _, p := range b.Items {
-				_, rest, err := wire.ParseHeader(p.Payload)
+				h, rest, err := wire.ParseHeader(p.Payload)
 				for err == nil && len(rest) > 0 {
 					var s wire.Section
-					if s, rest, err = wire.NextSection(rest); s.Action == a {
+					if s, rest, err = h.NextSection(rest); s.Action == a {
 						n += s.Count
 					}
 				}
@@ -239,8 +239,8 @@ func (f *firewall) acknowledged() {
 		select {
 		case batch := <-f.peer.Received():
 			for _, p := range batch.Items {
-				_, rest, _ := wire.ParseHeader(p.Payload)
-				if s, _, err := wire.NextSection(rest); err == nil && s.Action == wire.ActInsAck {
+				h, rest, _ := wire.ParseHeader(p.Payload)
+				if s, _, err := h.NextSection(rest); err == nil && s.Action == wire.ActInsAck {
 					batch.Free()
 					return
 				}

@@ -45,23 +45,30 @@ type Frame struct {
 	File string
 	N    int // from 1, as in CONTENTS.txt
 	Time time.Time
-	Link layers.LinkType // 1 Ethernet; 246 pfsync: here an IP packet
+	Link layers.LinkType // 1 Ethernet; 246 pfsync: an IP packet of OpenBSD, FreeBSD's begins behind the IP header
 	Data []byte
 }
 
-// IP is the IPv4 packet in f, cut to the length it states. Every frame holds one, but
-// those of ARP in captures of CARP.
+// IP is the IPv4 packet in f, cut to the length it states; nil if there is none: ARP in
+// captures of CARP, what FreeBSD shows on pfsync0.
 func (f Frame) IP() []byte {
 	b := f.Data
 	if f.Link == layers.LinkTypeEthernet {
 		b = b[14:]
 	}
+	if b[0]>>4 != 4 {
+		return nil
+	}
 	return b[:int(b[2])<<8|int(b[3])]
 }
 
-// Payload is what follows the IP header: in captures of pfsync, a pfsync packet.
+// Payload is what follows the IP header, or all that there is without one: in captures
+// of pfsync, a pfsync packet.
 func (f Frame) Payload() []byte {
 	ip := f.IP()
+	if ip == nil {
+		return f.Data
+	}
 	return ip[int(ip[0]&0x0f)*4:]
 }
 
@@ -120,7 +127,7 @@ func (v Vector) Bytes(t testing.TB) []byte {
 	return b
 }
 
-// Vectors reads all vectors of a dialect (openbsd6) or of the trailer (trailer1).
+// Vectors reads all vectors of a dialect (openbsd6, freebsd1301, freebsd1400, freebsd1500) or of the trailer (trailer1).
 func Vectors(t testing.TB, dialect string) []Vector {
 	t.Helper()
 	var all []Vector

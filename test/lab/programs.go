@@ -42,7 +42,7 @@ func Programs() []Program {
 		{"nsenter", "util-linux", []string{"test"}},
 		{"dpkg-deb", "dpkg", []string{"test"}},
 		{"unshare", "util-linux", []string{"demo", "test"}}, // the package is installed in a mount namespace
-		// The race detector is linked by a C compiler.
+		// The race detector is linked by a C compiler; test/decoder has a program in C.
 		{"gcc", "gcc", []string{"test"}},
 		{"/usr/include/stdlib.h", "libc6-dev", []string{"test"}},
 	}

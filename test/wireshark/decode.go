@@ -1,6 +1,7 @@
 package wireshark
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
 	"time"
@@ -9,7 +10,7 @@ import (
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
-// Decode gives the fields of a packet of version 6 by our own decoder. What that does
+// Decode gives the fields of a packet by our own decoder. What that does
 // not keep is taken to be zero, as senders set it: scrub fields that are not valid, the
 // next hop without a route. A malformed packet or trailer is an error.
 func Decode(b []byte) (Fields, error) {
@@ -23,19 +24,24 @@ func Decode(b []byte) (Fields, error) {
 	f.add("chksum", "%x", h.Cksum)
 	for len(rest) >= wire.SubheaderLen {
 		var s wire.Section
-		if s, rest, err = wire.NextSection(rest); err != nil {
+		if s, rest, err = h.NextSection(rest); err != nil {
 			return nil, err
 		}
-		f.add("action", "%d", s.Action)
-		f.add("size", "%d", s.Size/4)
+		f.add("action", "%d", s.Number())
+		if h.Version == wire.Version {
+			f.add("size", "%d", s.Size/4)
+		}
 		f.add("count", "%d", s.Count)
+		if s.End() {
+			break
+		}
 		if s.Skipped() {
 			f.add("skipped", "%x", s.Body)
 			continue
 		}
 		var x wire.Message
 		for i := range s.Count {
-			if err := wire.OpenBSD6.Parse(s.Action, s.Message(i), &x); err != nil {
+			if err := s.Dialect.Parse(s.Action, s.Message(i), &x); err != nil {
 				return nil, err
 			}
 			f.message(&x)
@@ -65,7 +71,7 @@ func (f Fields) address(name string, a netip.Addr) {
 func (f Fields) message(x *wire.Message) {
 	switch {
 	case x.Action.HasState():
-		f.state(&x.State)
+		f.state(x)
 	case x.Action.HasID():
 		f.id(x.ID)
 	case x.Action == wire.ActUpdC:
@@ -83,16 +89,16 @@ func (f Fields) message(x *wire.Message) {
 		f.add("bus.endtime", "%d", x.Bus.EndTime/time.Second)
 		f.add("bus.status", "%d", x.Bus.Status)
 	default:
-		f.tdb(&x.TDB)
+		f.tdb(x.Dialect, &x.TDB)
 	}
 }
 
-func (f Fields) tdb(t *wire.TDB) {
+func (f Fields) tdb(d wire.Dialect, t *wire.TDB) {
 	f.add("tdb.spi", "0x%08x", t.SPI)
 	f.add("tdb.dst.len", "%d", t.Dst[0])
 	f.add("tdb.dst.family", "%d", t.Dst[1])
 	f.add("tdb.dst.port", "%d", int(t.Dst[2])<<8|int(t.Dst[3]))
-	if a := t.Dst.Addr(wire.OpenBSD6); a.IsValid() {
+	if a := t.Dst.Addr(d); a.IsValid() {
 		f.address("tdb.dst", a)
 	}
 	f.add("tdb.rpl", "%d", t.Replay)
@@ -127,48 +133,86 @@ func (f Fields) flag(name string, set bool) {
 	f.add(name, "%d", n)
 }
 
-func (f Fields) key(name string, k *pfstate.Key) {
+func (f Fields) key(d wire.Dialect, name string, k *pfstate.Key) {
 	for i := range 2 {
 		f.address(fmt.Sprintf("state.%s.addr%d", name, i), k.Addr[i])
 		f.add(fmt.Sprintf("state.%s.port%d", name, i), "%d", k.Port[i])
 		f.address("addr", k.Addr[i])
 		f.add("port", "%d", k.Port[i])
 	}
-	f.add("state."+name+".rdomain", "%d", k.RDomain)
+	if d == wire.OpenBSD6 {
+		f.add("state."+name+".rdomain", "%d", k.RDomain)
+	}
 }
 
-func (f Fields) state(s *pfstate.State) {
+func (f Fields) state(x *wire.Message) {
+	s, d := &x.State, x.Dialect
 	f.id(s.ID)
 	f.add("state.ifname", "%s", s.IfName)
-	f.key("wire", &s.Wire)
-	f.key("stack", &s.Stack)
+	f.key(d, "wire", &s.Wire)
+	f.key(d, "stack", &s.Stack)
 	f.peer("src", &s.Src)
 	f.peer("dst", &s.Dst)
 	hop := s.Route.Addr
 	switch {
-	case hop.IsValid():
+	case hop.IsValid(), d == wire.FreeBSD1500: // which has no family for no address
 	case s.Wire.Addr[0].Is4():
 		hop = netip.IPv4Unspecified()
 	default:
 		hop = netip.IPv6Unspecified()
 	}
-	f.address("state.rt_addr", hop)
-	for name, n := range map[string]any{
+	if hop.IsValid() {
+		f.address("state.rt_addr", hop)
+	}
+	numbers := map[string]any{
 		"rule": s.Rule, "anchor": s.Anchor, "nat_rule": s.NATRule, "creation": s.Creation / time.Second,
 		"expire": s.Expire / time.Second, "packets0": s.Packets[0], "packets1": s.Packets[1],
-		"bytes0": s.Bytes[0], "bytes1": s.Bytes[1], "rtableid0": s.RTable[0], "rtableid1": s.RTable[1],
-		"max_mss": s.MaxMSS, "proto": s.Proto, "direction": uint8(s.Direction), "rt": s.Route.Kind, "updates": s.Updates,
-		"min_ttl": s.MinTTL, "set_prio0": s.SetPrio[0], "set_prio1": s.SetPrio[1],
-	} {
+		"bytes0": s.Bytes[0], "bytes1": s.Bytes[1], "proto": s.Proto, "direction": uint8(s.Direction),
+	}
+	if d != wire.FreeBSD1500 {
+		numbers["updates"] = s.Updates
+		f.add("state.sync_flags", "0x%02x", s.SyncFlags)
+	}
+	route := s.Route.Kind
+	switch d {
+	case wire.OpenBSD6:
+		numbers["rtableid0"], numbers["rtableid1"] = s.RTable[0], s.RTable[1]
+	case wire.FreeBSD1400, wire.FreeBSD1500:
+		numbers["rtableid"] = s.RTable[1]
+		if s.Direction == pfstate.Out {
+			numbers["rtableid"] = s.RTable[0]
+		}
+		if route > 0 {
+			route++ // FreeBSD counts one more kind
+		}
+		f.freebsd(d, &x.FreeBSD)
+	}
+	if d != wire.FreeBSD1301 {
+		f.add("state.set_tos", "0x%02x", s.SetTOS)
+		numbers["max_mss"], numbers["rt"], numbers["min_ttl"] = s.MaxMSS, route, s.MinTTL
+		numbers["set_prio0"], numbers["set_prio1"] = s.SetPrio[0], s.SetPrio[1]
+		for name, flag := range flags {
+			f.flag("state.flags."+name, s.Flags&flag != 0)
+		}
+	}
+	for name, n := range numbers {
 		f.add("state."+name, "%d", n)
 	}
 	f.add("timeout", "%d", s.Timeout)
 	f.add("state.log", "0x%02x", s.Log)
-	f.add("state.sync_flags", "0x%02x", s.SyncFlags)
-	f.add("state.set_tos", "0x%02x", s.SetTOS)
 	f.add("state.flags", "0x%04x", uint16(s.Flags))
-	for name, flag := range flags {
-		f.flag("state.flags."+name, s.Flags&flag != 0)
+}
+
+func (f Fields) freebsd(d wire.Dialect, x *wire.FreeBSD) {
+	f.add("state.qid", "%d", x.Queue)
+	f.add("state.pqid", "%d", x.PQueue)
+	f.add("state.dnpipe", "%d", x.Pipe)
+	f.add("state.dnrpipe", "%d", x.RPipe)
+	f.add("state.rt_ifname", "%s", x.RouteIf)
+	if d == wire.FreeBSD1500 {
+		tag, _, _ := bytes.Cut(x.Tag[:], []byte{0})
+		f.add("state.orig_ifname", "%s", x.OrigIf)
+		f.add("state.tag", "%s", tag)
 	}
 }
 

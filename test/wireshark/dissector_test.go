@@ -24,17 +24,23 @@ func header(version uint8, n int) []byte {
 	return wire.Header{Version: version, Len: uint16(wire.HeaderLen + n)}.Append(nil)
 }
 
-// vectors are all vectors of version 6 as packets, by name.
+// vectors are all vectors as packets, by name.
 func vectors(t testing.TB) (names []string, packets [][]byte) {
 	t.Helper()
 	add := func(name string, b []byte) { names, packets = append(names, name), append(packets, b) }
-	for _, v := range corpus.Vectors(t, "openbsd6") {
-		b := v.Bytes(t)
-		if v.Kind == "message" {
-			s := append([]byte{uint8(v.Action), uint8(len(b) / 4), 0, 1}, b...)
-			b = append(header(6, len(s)), s...)
+	for _, dialect := range []string{"openbsd6", "freebsd1301", "freebsd1400", "freebsd1500"} {
+		version := uint8(wire.Version)
+		if dialect != "openbsd6" {
+			version = wire.VersionFreeBSD
 		}
-		add(v.Name, b)
+		for _, v := range corpus.Vectors(t, dialect) {
+			b := v.Bytes(t)
+			if v.Kind == "message" {
+				s := append([]byte{uint8(v.Action), uint8(len(b) / 4), 0, 1}, b...)
+				b = append(header(version, len(s)), s...)
+			}
+			add(dialect+" "+v.Name, b)
+		}
 	}
 	for _, v := range corpus.Vectors(t, "trailer1") {
 		switch v.Kind {
@@ -53,12 +59,14 @@ func vectors(t testing.TB) (names []string, packets [][]byte) {
 	return names, packets
 }
 
-// everything is each packet of version 6 of the corpus, in a frame.
+// everything is each packet of the corpus, in a frame.
 func everything(t testing.TB) (frames []wireshark.Frame, payloads [][]byte) {
 	t.Helper()
 	for _, f := range corpus.AllFrames(t) {
 		frame := wireshark.Frame{Name: fmt.Sprintf("%s %d", f.File, f.N), Link: f.Link, Data: f.Data}
-		if f.Link != layers.LinkTypeEthernet { // Wireshark does not know PFSYNC
+		if f.IP() == nil {
+			frame = wireshark.Packet(frame.Name, f.Payload())
+		} else if f.Link != layers.LinkTypeEthernet { // Wireshark does not know PFSYNC
 			frame.Link, frame.Data = pfsyncprint.Portable(f.Link, f.Data)
 		}
 		frames, payloads = append(frames, frame), append(payloads, f.Payload())
@@ -198,7 +206,7 @@ func TestRefusedValues(t *testing.T) {
 	tuple := pfstate.Tuple{Src: netip.MustParseAddr("10.1.0.2"), Dst: netip.MustParseAddr("10.2.0.2")}
 	state.SetTuples(tuple, tuple.Reversed(), 0)
 	whole := wire.AppendState(wire.OpenBSD6, nil, &state)
-	small := (&wire.UpdC{ID: state.ID}).Append(nil)
+	small := (&wire.UpdC{ID: state.ID}).Append(wire.OpenBSD6, nil)
 	var frames []wireshark.Frame
 	var want []bool
 	try := func(action wire.Action, message []byte, value uint8, at ...int) {

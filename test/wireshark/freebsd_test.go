@@ -43,7 +43,7 @@ func freebsd(t testing.TB) []dissected {
 	return all
 }
 
-// We have no decoder of version 5, but each vector has the values it was made from.
+// Beside our decoder, each vector has the values it was made from.
 func TestFreeBSDsFormats(t *testing.T) {
 	for _, v := range freebsd(t) {
 		t.Run(v.Name, func(t *testing.T) {

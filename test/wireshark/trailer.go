@@ -30,6 +30,7 @@ func (f Fields) behind(b []byte) error {
 	f.add("trailer.flags", "0x%02x", uint8(t.Flags))
 	f.flag("trailer.flags.answer", t.Flags&wire.FlagAnswer != 0)
 	f.flag("trailer.flags.heir", t.Flags&wire.FlagHeir != 0)
+	f.flag("trailer.flags.pair", t.Flags&wire.FlagPair != 0)
 	f.add("trailer.len", "%d", len(b))
 	f.add("trailer.epoch", "0x%016x", t.Epoch)
 	f.add("trailer.seq", "%d", t.Seq)

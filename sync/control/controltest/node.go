@@ -111,6 +111,15 @@ func (n *Node) apply(c ifconfig.Change) {
 	if c.MaxUpd != nil {
 		p.MaxUpd = *c.MaxUpd
 	}
+	if c.Version != nil {
+		p.Version, p.From = *c.Version, ifconfig.VersionSet
+		if p.Version == "" {
+			p.From = ""
+		}
+	}
+	if c.Pair != nil {
+		p.Pair = c.Pair
+	}
 	if c.Defer != nil {
 		p.Defer = *c.Defer
 	}

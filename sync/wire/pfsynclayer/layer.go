@@ -73,10 +73,16 @@ func (p *PFSync) DecodeFromBytes(data []byte, df gopacket.DecodeFeedback) error 
 	p.Contents, p.Payload = data[:h.Len], data[h.Len:]
 	for len(rest) >= wire.SubheaderLen {
 		var s wire.Section
-		if s, rest, err = wire.NextSection(rest); err != nil {
+		if s, rest, err = h.NextSection(rest); err != nil {
 			return fmt.Errorf("pfsync: %w", err)
 		}
 		p.Sections = append(p.Sections, s)
+		if s.End() {
+			if len(rest) > 0 {
+				return fmt.Errorf("pfsync: %w: %d bytes behind EOF", wire.ErrLength, len(rest))
+			}
+			break
+		}
 	}
 	return nil
 }
@@ -88,7 +94,7 @@ func (p *PFSync) SerializeTo(b gopacket.SerializeBuffer, opts gopacket.Serialize
 	n := wire.HeaderLen
 	for i := range p.Sections {
 		s := &p.Sections[i]
-		if s.Size < 0 || s.Size%4 != 0 || s.Size/4 > 255 {
+		if s.Size < 0 || p.Version == wire.Version && (s.Size%4 != 0 || s.Size/4 > 255) {
 			return fmt.Errorf("pfsync: section %v: messages of %d bytes are not 0 to 255 words", s.Action, s.Size)
 		}
 		if opts.FixLengths && s.Size > 0 {
@@ -112,7 +118,11 @@ func (p *PFSync) SerializeTo(b gopacket.SerializeBuffer, opts gopacket.Serialize
 	}
 	to := wire.Header{Version: p.Version, Len: p.Length, Cksum: p.Checksum}.Append(front[:0])
 	for _, s := range p.Sections {
-		to = append(to, uint8(s.Action), uint8(s.Size/4), uint8(s.Count>>8), uint8(s.Count))
+		words := uint8(0)
+		if p.Version == wire.Version {
+			words = uint8(s.Size / 4)
+		}
+		to = append(to, s.Number(), words, uint8(s.Count>>8), uint8(s.Count))
 		to = append(to, s.Body...)
 	}
 	return nil

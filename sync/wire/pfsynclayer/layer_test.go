@@ -26,7 +26,7 @@ func TestPacketsOfTheCorpus(t *testing.T) {
 		if !ok {
 			t.Fatalf("%s frame %d: layers %v", f.File, f.N, packet.Layers())
 		}
-		if packet.Layer(layers.LayerTypeIPv4) == nil {
+		if packet.Layer(layers.LayerTypeIPv4) == nil && f.IP() != nil {
 			t.Errorf("%s frame %d: no IP layer", f.File, f.N)
 		}
 		if !bytes.Equal(p.LayerContents(), f.Payload()) || len(p.Sections) == 0 {
@@ -241,9 +241,10 @@ func TestRefusedPackets(t *testing.T) {
 		layer     bool
 	}{
 		{"short", good[:19], wire.ErrShort, true, false},
-		{"version", change(0, 5), wire.ErrVersion, false, true},
+		{"version", change(0, 4), wire.ErrVersion, false, true},
 		{"cut off", good[:len(good)-1], wire.ErrLength, true, true},
 		{"section too long", change(23, 3), wire.ErrLength, false, true},
+		{"bytes behind FreeBSD's end", []byte{5, 0, 0, 25, 19: 0, 20: 12, 23: 1, 24: 9}, wire.ErrLength, false, true},
 		{"unknown without length", append([]byte{6, 0, 0, 24, 19: 0}, 0x90, 0, 0, 1), wire.ErrAction, false, true},
 	} {
 		packet := gopacket.NewPacket(c.b, pfsynclayer.LayerTypePFSync, gopacket.Default)

@@ -39,7 +39,7 @@ func (p *Printer) compact(typ wire.AttrType, body []byte) error {
 		return err
 	}
 	x := &p.message
-	x.Action = compactActions[typ]
+	x.Action, x.Dialect = compactActions[typ], wire.OpenBSD6 // in its words
 	begun := false
 	for len(b) > 0 {
 		rest := b

@@ -39,8 +39,8 @@ func TestFilterSelectsMessages(t *testing.T) {
 				"    malformed: section DEL ST COMP: length does not fit: 9 messages of 12 bytes in 0 bytes\n"},
 		{"no messages, by its sender", "peer 10.9.0.1", packet(), line + "no messages\n", act + "20\n"},
 		{"no messages", "act del_c", packet(), "", ""},
-		{"of another version", "peer 10.9.0.1", append([]byte{5}, packet()[1:]...),
-			"12:01:07.104512 10.9.0.1: PFSYNCv5 len 20\n", "12:01:07.104512 10.9.0.1 > 224.0.0.240: PFSYNCv5 len 20\n"},
+		{"of another version", "peer 10.9.0.1", append([]byte{4}, packet()[1:]...),
+			"12:01:07.104512 10.9.0.1: PFSYNCv4 len 20\n", "12:01:07.104512 10.9.0.1 > 224.0.0.240: PFSYNCv4 len 20\n"},
 		{"skipped messages", "act 144", packet(0x90, 1, 0, 1, 1, 1, 1, 1), line + "UNKNOWN id 144 skipped: 1 messages of 4 bytes\n",
 			act + "28\n    act UNKNOWN id 144 count 1\n\tskipped: 1 messages of 4 bytes\n"},
 	} {

@@ -132,7 +132,7 @@ func (o *object) message(x *wire.Message, bad error) {
 	case x.Action == wire.ActTDB || x.Action == wire.ActOldTDB:
 		t := &x.TDB
 		dst := ""
-		if a := t.Dst.Addr(wire.OpenBSD6); a.IsValid() {
+		if a := t.Dst.Addr(x.Dialect); a.IsValid() {
 			dst = a.String()
 		}
 		o.add(jsonTDB{action, t.SPI, dst, t.Replay, t.Bytes, pfstate.ProtoName(t.Proto), t.Updates, t.RDomain})
@@ -142,7 +142,14 @@ func (o *object) message(x *wire.Message, bad error) {
 		o.add(jsonUpdC{id, jsonPeerOf(&u.Src, proto), jsonPeerOf(&u.Dst, proto), seconds(u.Expire), timeoutName(u.Timeout),
 			flagNames(pfstate.Flags(u.Flags)), nil})
 	case x.Action.HasState():
-		o.add(jsonStateOf(id, &x.State))
+		j := jsonStateOf(id, &x.State)
+		if x.Dialect != wire.OpenBSD6 {
+			f := &x.FreeBSD
+			tag, _, _ := bytes.Cut(f.Tag[:], []byte{0})
+			j.jsonFreeBSD = &jsonFreeBSD{x.Dialect.String(), f.Queue, f.PQueue, f.Pipe, f.RPipe,
+				f.RouteIf.String(), f.OrigIf.String(), string(tag)}
+		}
+		o.add(j)
 	default:
 		o.add(id)
 	}
@@ -177,6 +184,19 @@ type jsonState struct {
 	SetPrio   [2]int     `json:"set_prio"`
 	Flags     []string   `json:"flags"`
 	Linux     *jsonLinux `json:"linux,omitempty"`
+	*jsonFreeBSD
+}
+
+// jsonFreeBSD is what only FreeBSD says.
+type jsonFreeBSD struct {
+	Format      string `json:"format"` // 1301, 1400, 1500
+	Queue       uint16 `json:"qid,omitempty"`
+	PQueue      uint16 `json:"pqid,omitempty"`
+	Pipe        uint16 `json:"dnpipe,omitempty"`
+	RPipe       uint16 `json:"dnrpipe,omitempty"`
+	RouteIfName string `json:"route_interface,omitempty"`
+	OrigIfName  string `json:"original_interface,omitempty"`
+	Tag         string `json:"tag,omitempty"`
 }
 
 // jsonKey has the initiator at index 0 of a state with direction in, else at 1, as pf has it.
@@ -217,7 +237,7 @@ func jsonStateOf(id jsonID, s *pfstate.State) jsonState {
 		MaxMSS: s.MaxMSS, Log: s.Log, Timeout: timeoutName(s.Timeout), SyncFlags: s.SyncFlags, Updates: s.Updates,
 		MinTTL: s.MinTTL, SetTOS: s.SetTOS, SetPrio: [2]int{int(s.SetPrio[0]), int(s.SetPrio[1])}, Flags: flagNames(s.Flags),
 	}
-	if s.Route.Kind != 0 {
+	if s.Route.Kind != 0 || s.Route.Addr.IsValid() { // FreeBSD 13 says no kind
 		kinds := [...]string{1: "route-to", 2: "dup-to", 3: "reply-to"}
 		kind := strconv.Itoa(int(s.Route.Kind))
 		if int(s.Route.Kind) < len(kinds) {
@@ -258,7 +278,7 @@ func number(n uint32) *uint32 {
 }
 
 func timeoutName(t pfstate.Timeout) string {
-	if t >= pfstate.MaxTimeout {
+	if t >= pfstate.MaxSCTPTimeout {
 		return strconv.Itoa(int(t))
 	}
 	return t.String()
@@ -286,6 +306,7 @@ type jsonTrailer struct {
 	Seq        uint64 `json:"seq"`
 	Answer     bool   `json:"answer,omitempty"`
 	Heir       bool   `json:"heir,omitempty"`
+	Pair       bool   `json:"pair,omitempty"`
 	Flags      string `json:"flags,omitempty"` // others
 	Attributes []any  `json:"attributes"`
 }
@@ -293,9 +314,9 @@ type jsonTrailer struct {
 func (o *object) trailer(t *wire.Trailer, _ bool) {
 	j := &jsonTrailer{
 		Epoch: hex64(t.Epoch), Seq: t.Seq, Attributes: []any{},
-		Answer: t.Flags&wire.FlagAnswer != 0, Heir: t.Flags&wire.FlagHeir != 0,
+		Answer: t.Flags&wire.FlagAnswer != 0, Heir: t.Flags&wire.FlagHeir != 0, Pair: t.Flags&wire.FlagPair != 0,
 	}
-	if other := t.Flags &^ (wire.FlagAnswer | wire.FlagHeir); other != 0 {
+	if other := t.Flags &^ (wire.FlagAnswer | wire.FlagHeir | wire.FlagPair); other != 0 {
 		j.Flags = fmt.Sprintf("0x%02x", uint8(other))
 	}
 	o.packet.Trailer = j

@@ -32,7 +32,7 @@ func printedJSON(t *testing.T, cut bool, data []byte) (string, pfsyncprint.Count
 const head = `{"time":"2026-11-21T12:01:07.104512Z","src":"10.9.0.1","dst":"224.0.0.240",`
 
 func message(x *wire.Message) []byte {
-	return append([]byte{uint8(x.Action), uint8(x.Action.Size() / 4), 0, 1}, wire.OpenBSD6.Append(nil, x)...)
+	return append([]byte{uint8(x.Action), uint8(wire.OpenBSD6.Size(x.Action) / 4), 0, 1}, wire.OpenBSD6.Append(nil, x)...)
 }
 
 func TestJSONOfMessages(t *testing.T) {
@@ -201,7 +201,7 @@ func TestJSONOfWhatIsNotAsItShouldBe(t *testing.T) {
 	}{
 		{"too short", packet()[:19], false, `"messages":[],"error":"header: too short: 19 of 20 bytes"}`},
 		{"cut off in the header", packet()[:19], true, `"messages":[],"cut":true}`},
-		{"another version", append([]byte{5}, packet(del...)[1:]...), false, `"version":5,"length":36,"messages":[],"error":"version not supported"}`},
+		{"another version", append([]byte{4}, packet(del...)[1:]...), false, `"version":4,"length":36,"messages":[],"error":"version not supported"}`},
 		{"checksum", append([]byte{6, 0, 0, 20, 1}, make([]byte, 15)...), false, `"version":6,"length":20,"checksum":"01000000000000000000000000000000","messages":[]}`},
 		{"cut off", packet(append(del, del...)...)[:50], true, `"version":6,"length":52,"messages":[` + deleted + `],"cut":true}`},
 		{"unknown action", packet(append([]byte{0x90, 1, 0, 2, 1, 1, 1, 1, 2, 2, 2, 2}, del...)...), false,

@@ -18,7 +18,7 @@ import (
 // Counts tells what became of the frames.
 type Counts struct {
 	Packets      uint64 // pfsync packets, the following four included
-	OtherVersion uint64 // not OpenBSD's version 6: only named
+	OtherVersion uint64 // neither OpenBSD's version 6 nor FreeBSD's 5: only named
 	Malformed    uint64 // printed as far as possible, with the reason
 	Cut          uint64 // the capture does not have all of them
 	LeftOut      uint64 // by the filter: not printed
@@ -156,16 +156,16 @@ func (p *Printer) packet(d datagram) {
 		p.malformed(err)
 		return
 	}
-	p.sections(rest, cut)
+	p.sections(&h, rest, cut)
 	if !cut {
 		p.behind(wire.Behind(d.payload), len(rest) == 0, d.cut)
 	}
 }
 
 // sections prints all that follows the header.
-func (p *Printer) sections(rest []byte, cut bool) {
+func (p *Printer) sections(h *wire.Header, rest []byte, cut bool) {
 	for len(rest) >= wire.SubheaderLen {
-		s, next, err := wire.NextSection(rest)
+		s, next, err := h.NextSection(rest)
 		if err != nil && cut && errors.Is(err, wire.ErrLength) {
 			s.Body, err = rest[wire.SubheaderLen:], nil // what there is of it
 		}
@@ -174,7 +174,9 @@ func (p *Printer) sections(rest []byte, cut bool) {
 			return
 		}
 		p.section(s)
-		rest = next
+		if rest = next; s.End() {
+			break
+		}
 	}
 	switch {
 	case cut:
@@ -196,6 +198,9 @@ func (p *Printer) section(s wire.Section) {
 	if p.filter == nil {
 		begin()
 	}
+	if s.End() {
+		return
+	}
 	if s.Skipped() {
 		if p.selects(&wire.Message{Action: s.Action}) {
 			begin()
@@ -209,7 +214,7 @@ func (p *Printer) section(s wire.Section) {
 			return // cut off here
 		}
 		x := &p.message
-		err := wire.OpenBSD6.Parse(s.Action, m, x)
+		err := s.Dialect.Parse(s.Action, m, x)
 		if err != nil {
 			p.bad = true
 			x = idOnly(x) // the rest is that of an earlier message
@@ -234,7 +239,7 @@ func (p *Printer) selects(x *wire.Message) bool {
 // idOnly is a message with no more than the id of x.
 func idOnly(x *wire.Message) *wire.Message {
 	return &wire.Message{
-		Action: x.Action, ID: x.ID, State: pfstate.State{ID: x.State.ID}, UpdC: wire.UpdC{ID: x.UpdC.ID},
+		Action: x.Action, Dialect: x.Dialect, ID: x.ID, State: pfstate.State{ID: x.State.ID}, UpdC: wire.UpdC{ID: x.UpdC.ID},
 	}
 }
 

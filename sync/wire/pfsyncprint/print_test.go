@@ -73,10 +73,10 @@ func TestPacketsThatAreNotAsTheyShouldBe(t *testing.T) {
 			want:    "10.9.0.1: PFSYNC malformed: header: too short: 19 of 20 bytes\n",
 			verbose: "10.9.0.1 > 224.0.0.240: PFSYNC\n    malformed: header: too short: 19 of 20 bytes\n",
 		}, {
-			name: "FreeBSD", data: ip(append([]byte{5}, packet(del...)[1:]...)),
+			name: "NetBSD", data: ip(append([]byte{4}, packet(del...)[1:]...)),
 			counts:  pfsyncprint.Counts{Packets: 1, OtherVersion: 1},
-			want:    "10.9.0.1: PFSYNCv5 len 36\n",
-			verbose: "10.9.0.1 > 224.0.0.240: PFSYNCv5 len 36\n",
+			want:    "10.9.0.1: PFSYNCv4 len 36\n",
+			verbose: "10.9.0.1 > 224.0.0.240: PFSYNCv4 len 36\n",
 		}, {
 			name: "header too long", data: ip(packet(del...)[:30]), counts: malformed,
 			want:    "10.9.0.1: PFSYNCv6 malformed: header: length does not fit: says 36 bytes, packet has 30\n",

@@ -51,7 +51,7 @@ func (t *text) otherVersion(h *wire.Header) {
 
 func (t *text) section(s wire.Section) {
 	if t.verbose > 0 {
-		fmt.Fprintf(t.b, "    act %v count %d\n", s.Action, s.Count)
+		fmt.Fprintf(t.b, "    act %s count %d\n", s.Name(), s.Count)
 	}
 }
 
@@ -117,7 +117,10 @@ func (t *text) trailer(r *wire.Trailer, bare bool) {
 	if r.Flags&wire.FlagHeir != 0 {
 		text += " heir"
 	}
-	if other := r.Flags &^ (wire.FlagAnswer | wire.FlagHeir); other != 0 {
+	if r.Flags&wire.FlagPair != 0 {
+		text += " pair"
+	}
+	if other := r.Flags &^ (wire.FlagAnswer | wire.FlagHeir | wire.FlagPair); other != 0 {
 		text += fmt.Sprintf(" flags 0x%02x", uint8(other))
 	}
 	var names []string
