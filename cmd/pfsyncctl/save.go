@@ -66,31 +66,43 @@ func keyed(i *ifconfig.Interface) bool {
 	return i.PFSync.Key != "" && i.PFSync.Key != ifconfig.KeyOff
 }
 
-// readSaved reads what the daemon cannot tell from the file of before. What is no configuration of pfsync0
-// would be lost, and is refused.
-func readSaved(path string, stderr io.Writer) (before ifconfig.Change, err error) {
+// savedChanges is the configuration in the file of before, nothing if there is none. What is no
+// configuration of the interface would be lost, and is refused.
+func savedChanges(path, name string, stderr io.Writer) (changes []ifconfig.Change, err error) {
 	f, err := hostname.Open(path, false, func(text string) { fmt.Fprintf(stderr, "pfsyncctl: %s\n", text) })
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return before, nil
+		return nil, nil
 	case errors.Is(err, os.ErrPermission):
-		return before, needsRoot(path)
+		return nil, needsRoot(path)
 	case err != nil:
-		return before, err
+		return nil, err
 	}
 	defer f.Close()
-	steps, err := hostname.Parse(f, pfsync0, path)
+	steps, err := hostname.Parse(f, name, path)
 	if err != nil {
-		return before, err
+		return nil, err
 	}
 	for _, s := range steps {
-		if s.Do != plan.Ifconfig || s.Interface != pfsync0 {
-			return before, fmt.Errorf("%v: would be lost: change %s by hand", s.Place, path)
+		if s.Do != plan.Ifconfig || s.Interface != name {
+			return nil, fmt.Errorf("%v: would be lost: change %s by hand", s.Place, path)
 		}
 		change, err := s.Change()
 		if err != nil {
-			return before, fmt.Errorf("%v: %w", s.Place, err)
+			return nil, fmt.Errorf("%v: %w", s.Place, err)
 		}
+		changes = append(changes, change)
+	}
+	return changes, nil
+}
+
+// readSaved reads what the daemon cannot tell from the file of before.
+func readSaved(path string, stderr io.Writer) (before ifconfig.Change, err error) {
+	changes, err := savedChanges(path, pfsync0, stderr)
+	if err != nil {
+		return before, err
+	}
+	for _, change := range changes {
 		if change.Key != nil {
 			before.Key = nil
 			if change.Key.File != "" {
@@ -122,6 +134,11 @@ func saved(i *ifconfig.Interface, before ifconfig.Change) string {
 	add(p.Syncpeer.IsValid() && p.Syncpeer != link.Group, "syncpeer", p.Syncpeer.String())
 	add(p.MaxUpd != usualMaxUpd, "maxupd", strconv.Itoa(p.MaxUpd))
 	add(p.Defer, "defer")
+	add(p.From == ifconfig.VersionSet, "version", p.Version)
+	if p.Pair != nil {
+		add(*p.Pair, "pair")
+		add(!*p.Pair, "-pair")
+	}
 	add(i.MTU != usualMTU, "mtu", strconv.Itoa(i.MTU))
 	if keyed(i) && before.Key != nil {
 		add(true, "key", quoted(before.Key.File))

@@ -42,3 +42,27 @@ func TestSaveKeepsTheKey(t *testing.T) {
 		}
 	}
 }
+
+// The format of the BSDs is kept when the operator has chosen it, not when it was learnt.
+func TestSaveKeepsWhatIsSetForBSDs(t *testing.T) {
+	no := false
+	for _, c := range []struct {
+		set  ifconfig.PFSync
+		want string
+	}{
+		{ifconfig.PFSync{Version: "1400", From: ifconfig.VersionSet, Pair: &no}, "up syncdev sis2 version 1400 -pair\n"},
+		{ifconfig.PFSync{Version: "1400", From: ifconfig.VersionLearnt, Pair: new(true)}, "up syncdev sis2 pair\n"},
+		{ifconfig.PFSync{}, "up syncdev sis2\n"},
+	} {
+		c.set.Syncdev, c.set.MaxUpd = "sis2", 128
+		dir := t.TempDir()
+		var stdout, stderr bytes.Buffer
+		all := []ifconfig.Interface{{Name: "pfsync0", MTU: 1500, Flags: ifconfig.FlagUp, PFSync: &c.set}}
+		if status := run([]string{"pfsyncctl", "save", "-C", dir}, fake{interfaces: all}, &stdout, &stderr); status != 0 {
+			t.Errorf("status %d: %s", status, &stderr)
+		}
+		if got, err := os.ReadFile(dir + "/hostname.pfsync0"); err != nil || string(got) != c.want {
+			t.Errorf("%v, wrote %q, want %q", err, got, c.want)
+		}
+	}
+}

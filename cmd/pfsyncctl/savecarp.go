@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 
@@ -12,7 +11,6 @@ import (
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/ifconfig/hostname"
-	"github.com/pfsync-linux/pfsync/ifconfig/plan"
 )
 
 // saveCarp writes the file of each carp interface. A password is nobody's to read: it is kept from the
@@ -51,30 +49,13 @@ func hiddenPass(pass *string) *string {
 	return new("********")
 }
 
-// savedPass is the password in a file. What is no configuration of the interface would be lost, and is refused.
+// savedPass is the password in a file.
 func savedPass(path, name string, stderr io.Writer) (pass *string, err error) {
-	f, err := hostname.Open(path, false, func(text string) { fmt.Fprintf(stderr, "pfsyncctl: %s\n", text) })
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil, nil
-	case errors.Is(err, os.ErrPermission):
-		return nil, needsRoot(path)
-	case err != nil:
-		return nil, err
-	}
-	defer f.Close()
-	steps, err := hostname.Parse(f, name, path)
+	changes, err := savedChanges(path, name, stderr)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range steps {
-		if s.Do != plan.Ifconfig {
-			return nil, fmt.Errorf("%v: would be lost: change %s by hand", s.Place, path)
-		}
-		change, err := s.Change()
-		if err != nil {
-			return nil, fmt.Errorf("%v: %w", s.Place, err)
-		}
+	for _, change := range changes {
 		if change.Carp != nil && change.Carp.Pass != nil {
 			pass = new(change.Carp.Pass.Secret())
 		}
