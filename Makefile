@@ -55,7 +55,7 @@ demo: root need-demo build
 # The last lines are go test's own; noskip makes a skipped test a failed one.
 test: root need-test check
 	@$(BUILD) -o $(TOOLS)/ ./test/build/noskip
-	@go test -race -count=1 -timeout 18m -p 2 -exec '$(CURDIR)/$(TOOLS)/noskip' ./...
+	@go test -race -count=1 -timeout 30m -p 2 -exec '$(CURDIR)/$(TOOLS)/noskip' ./...
 
 check: go
 	@bad=$$(gofmt -l .); if [ -n "$$bad" ]; then echo "gofmt -w is due:"; echo "$$bad"; exit 1; fi
