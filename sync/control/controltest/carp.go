@@ -37,6 +37,7 @@ func (n *Node) changeCarp(c ifconfig.Change) error {
 		at = slices.IndexFunc(n.carps, func(i ifconfig.Interface) bool { return i.Name == name })
 	}
 	i := &n.carps[at]
+	i.Inet, i.Inet6 = slices.Clone(i.Inet), slices.Clone(i.Inet6) // others have been shown the old ones
 	up := i.Flags&ifconfig.FlagUp != 0
 	if c.Carp != nil {
 		applyCarp(i, c.Carp)
