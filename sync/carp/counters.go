@@ -32,6 +32,7 @@ const (
 	withdrawErrors
 	openErrors
 	graces
+	hastenings
 	transitionsLost
 
 	numCounters
@@ -64,6 +65,7 @@ var counterTable = [numCounters]pfstate.Counter{
 	withdrawErrors:  {Name: "carp_withdrawerrors", Help: "times that addresses could not be taken away"},
 	openErrors:      {Name: "carp_openerrors", Help: "times that an interface could not be made"},
 	graces:          {Name: "carp_graces", Help: "takeovers put off because this host had been busy and might have missed adverts"},
+	hastenings:      {Name: "carp_hastenings", Help: "takeovers after two silent adverts, for pfsync's peers were silent too"},
 	transitionsLost: {Name: "carp_transitionslost", Help: "changes of state that no hook was told of"},
 }
 

@@ -39,6 +39,11 @@ func (m *mailbox) put(k shareKey, count int) {
 		m.shares = map[shareKey]int{}
 	}
 	m.shares[k] = count
+	m.wake()
+}
+
+// wake has Run look.
+func (m *mailbox) wake() {
 	select {
 	case m.full <- struct{}{}:
 	default:

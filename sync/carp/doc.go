@@ -31,5 +31,7 @@
 //     advbase 0 takes over as well.
 //   - With advbase 0, three intervals of a fast backup may be less than one of a slow
 //     master, and it would take over for nothing: it waits for three of the master's.
+//   - A backup takes over after two silent adverts when the peers of pfsync, heard until a
+//     moment before, are silent too ([Host.PeersSilent]).
 //   - Every change of demotion is advertised at once, as in FreeBSD.
 package carp

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
@@ -32,6 +33,7 @@ type Host struct {
 	done        chan struct{}
 	mail        mailbox
 	reports     chan report
+	alone       atomic.Bool   // as PeersSilent was told
 	opening     chan struct{} // held while the System opens a device
 	working     sync.WaitGroup
 	transitions chan Transition
@@ -44,6 +46,7 @@ type Host struct {
 	demoted demotions
 	dirty   bool // what demoted is made of has changed
 	counts  counts
+	silence silence
 	warned  map[string]bool // carpdevs with VRRP
 	ending  bool
 }
@@ -86,6 +89,7 @@ func (h *Host) Run(ctx context.Context) error {
 		case <-h.mail.full:
 			h.tick()
 			h.takeShares()
+			h.silence.hear(h.alone.Load(), h.now)
 		case <-timer.C:
 			h.tick()
 			h.advertise()
@@ -278,6 +282,13 @@ func (h *Host) Demote(group string, n int) error {
 // never blocks, and the last value counts; it may be called before Run.
 func (h *Host) SetShare(group, reason string, count int) {
 	h.mail.put(shareKey{group, reason}, count)
+}
+
+// PeersSilent tells whether the peers of pfsync, heard until a moment ago, have fallen
+// silent: then a master need not miss three adverts to be dead. It never blocks.
+func (h *Host) PeersSilent(silent bool) {
+	h.alone.Store(silent)
+	h.mail.wake()
 }
 
 // Status returns all interfaces, in the order of their names.

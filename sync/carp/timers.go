@@ -30,6 +30,36 @@ func (h *Host) advertise() {
 	}
 }
 
+// silence is that of pfsync's peers.
+type silence struct {
+	lasts bool
+	since time.Time
+}
+
+func (s *silence) hear(lasts bool, now time.Time) {
+	if lasts && !s.lasts {
+		s.since = now
+	}
+	s.lasts = lasts
+}
+
+// masterDown is when the master of v counts as silent in the family with that index: after
+// two adverts, not three, if pfsync's peers are silent as well. Zero: it is not waited for.
+func (h *Host) masterDown(v *vhid, family int) (at time.Time, hastened bool) {
+	at = v.down[family]
+	if at.IsZero() || !h.silence.lasts || v.graced {
+		return at, false
+	}
+	sooner := at.Add(-units(v.cfg.AdvBase * 256).duration())
+	if sooner.Before(h.silence.since) {
+		sooner = h.silence.since
+	}
+	if !sooner.Before(at) {
+		return at, false
+	}
+	return sooner, true
+}
+
 // expire does what else is due.
 func (h *Host) expire() {
 	due := func(t *time.Time) bool {
@@ -42,8 +72,9 @@ func (h *Host) expire() {
 	for _, v := range slices.Clone(h.vhids) {
 		acted := false
 		for i := range v.down {
-			late := h.now.Sub(v.down[i])
-			if v.down[i].IsZero() || late < 0 {
+			at, hastened := h.masterDown(v, i)
+			late := h.now.Sub(at)
+			if at.IsZero() || late < 0 {
 				continue
 			}
 			if late > tooLate && !v.graced {
@@ -53,7 +84,12 @@ func (h *Host) expire() {
 				h.counts[graces]++
 				continue
 			}
-			h.become(v, Master, "master is silent")
+			why := "master is silent"
+			if hastened {
+				why = "master is silent, and so are the peers of pfsync"
+				h.counts[hastenings]++
+			}
+			h.become(v, Master, why)
 			acted = true
 			break
 		}
@@ -84,8 +120,10 @@ func (h *Host) rest() time.Duration {
 	}
 	for _, v := range h.vhids {
 		earlier(v.adv)
-		earlier(v.down[0])
-		earlier(v.down[1])
+		for i := range v.down {
+			at, _ := h.masterDown(v, i)
+			earlier(at)
+		}
 		earlier(v.again)
 		earlier(v.reopen)
 		earlier(v.retry)

@@ -34,6 +34,7 @@ type Config struct {
 	Holder     Holder         // of first packets, for defer; nil: none are held
 	Queued     Queued         // of the table, for a Holder that is given connections; nil: there are none
 	Demote     func(Demotion) // is told each change; called by Run, must not block; may be nil
+	Silence    func(bool)     // likewise: whether all Linux peers have just fallen silent
 	Log        *slog.Logger
 }
 
@@ -92,6 +93,7 @@ type Engine struct {
 	deferring  deferring
 	probes     uint32 // ordered so far
 	unfit      unfit
+	silence    bool // as was told
 	loose      loosening
 	peers      peers
 	from       netip.Addr    // sender of the packet being handled
@@ -327,6 +329,7 @@ func (e *Engine) linkChanged(s link.Status) {
 	old := e.linkState
 	e.linkState = s
 	defer e.armDefer()
+	defer e.watchSilence()
 	if s.Up && old.Up && (s.MTU != old.MTU || s.Addr != old.Addr) {
 		e.log.Info("sync link changed", "syncdev", s.Config.Syncdev, "mtu", s.MTU, "addr", s.Addr)
 		e.sendRecovered(true)

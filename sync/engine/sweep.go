@@ -38,6 +38,7 @@ func (e *Engine) sweepTurn() {
 		e.retryTurn()
 		e.watchDump()
 	}
+	e.watchSilence()
 	if s.turn%8 == 0 {
 		e.graves.turn()
 	}

@@ -109,10 +109,15 @@ func New(cfg Config) *Node {
 		n.host = carp.New(cfg.Carp, cfg.Log)
 		n.shares.set = n.host.SetShare
 	}
+	silence := func(bool) {}
+	if n.host != nil {
+		silence = n.host.PeersSilent
+	}
 	n.engine = engine.New(engine.Config{
 		Creator: cfg.Identity.Creator, PeerStates: cfg.PeerStates, Continues: cfg.Continues, Log: cfg.Log,
 		Holder: cfg.Holder, Queued: cfg.Queued,
-		Demote: func(d engine.Demotion) { n.shares.demote(d.Bulk, d.Link) },
+		Demote:  func(d engine.Demotion) { n.shares.demote(d.Bulk, d.Link) },
+		Silence: silence,
 	}, cfg.Table, n.link, n)
 	return n
 }
