@@ -83,10 +83,9 @@ func (p *carpPair) master(f *lab.Firewall) {
 	})
 }
 
-// broken is how many times longer than wanted something takes on a busy machine only
-// when it is broken: TCP, which doubles its pauses, adds as much as the move took.
-// `make failover` measures.
-const broken = 3
+// broken is how long something stands still only when a move does not work: TCP, which doubles
+// its pauses, adds as much as the move took, and this machine may be busy. `make failover` measures.
+const broken = 13 * time.Second
 
 // afterMove waits until data flows on everything by way of f, and bounds the silence.
 func (p *carpPair) afterMove(tr *traffic.Traffic, f *lab.Firewall, since time.Time, what string, atMost time.Duration) {
@@ -94,15 +93,21 @@ func (p *carpPair) afterMove(tr *traffic.Traffic, f *lab.Firewall, since time.Ti
 	p.master(f)
 	flowing(p.t, tr)
 	stall, of := tr.Stall(since)
-	p.t.Logf("%s: longest stall %v (%s)", what, stall.Round(time.Millisecond), of)
-	if stall > broken*atMost {
-		p.t.Errorf("%s: %s stood still for %v, %v are wanted", what, of, stall, atMost)
+	p.t.Logf("%s: longest stall %v (%s), at most %v are wanted", what, stall.Round(time.Millisecond), of, atMost)
+	if stall > broken {
+		p.t.Errorf("%s: %s stood still for %v", what, of, stall)
 	}
+}
+
+// tookOver is how often f has become master for that reason.
+func tookOver(f *lab.Firewall, why string) int {
+	return strings.Count(f.Log(), `to=MASTER why="`+why+`"`)
 }
 
 // The EXAMPLES of the documents, typed as they stand: the files are those of the
 // customer's copies, byte for byte.
 func TestDocumentsExample(t *testing.T) {
+	hastened := 0
 	for _, c := range []struct {
 		variant  string
 		forgets  bool // fwA returns with an empty table
@@ -112,8 +117,13 @@ func TestDocumentsExample(t *testing.T) {
 		{"freebsd", false, []string{"-f", "/etc/rc.conf"}},
 	} {
 		t.Run(c.variant, func(t *testing.T) {
-			liveThroughBothMoves(t, newCarpPair(t, c.variant, c.netstart...), c.forgets)
+			p := newCarpPair(t, c.variant, c.netstart...)
+			liveThroughBothMoves(t, p, c.forgets)
+			hastened += tookOver(p.B, "master is silent, and so are the peers of pfsync")
 		})
+	}
+	if hastened == 0 { // on a busy machine it may not be each time
+		t.Error("the silence on the sync link hastened no takeover")
 	}
 }
 
@@ -161,6 +171,9 @@ func liveThroughBothMoves(t *testing.T, p *carpPair, forgets bool) {
 		t.Fatal(err)
 	}
 	p.afterMove(tr, p.B, since, "clean stop of fwA", fast)
+	if n := tookOver(p.B, "master bowed out"); n != 2 {
+		t.Errorf("%d of 2 takeovers for the master that bowed out", n)
+	}
 
 	for _, r := range tr.Stop(traffic.Window{}) {
 		if r.Resets > 0 || len(r.Errors) > 0 {
