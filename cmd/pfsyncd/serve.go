@@ -20,6 +20,7 @@ import (
 	"github.com/pfsync-linux/pfsync/pfstate/memory"
 	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/sync/hold"
+	"github.com/pfsync-linux/pfsync/sync/ipsec"
 	"github.com/pfsync-linux/pfsync/sync/metrics"
 	"github.com/pfsync-linux/pfsync/sync/node"
 	"github.com/pfsync-linux/pfsync/tunif"
@@ -174,6 +175,12 @@ func (o options) openTable(cfg *node.Config) error {
 			cfg.Log.Warn("first packets cannot be held (defer)", "err", err)
 		} else {
 			cfg.Holder = holder
+		}
+		sas, err := ipsec.Open(ipsec.Config{Log: cfg.Log})
+		if err != nil {
+			cfg.Log.Debug("no replay counters of IPsec", "err", err)
+		} else {
+			cfg.SAs = sas
 		}
 		t, err := conntrack.Open(conntrack.Config{Creator: cfg.Identity.Creator, Key: cfg.Identity.Key, Log: cfg.Log})
 		if err != nil {

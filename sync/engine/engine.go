@@ -33,6 +33,7 @@ type Config struct {
 	Continues  bool           // the table is the very one that an earlier engine of this creatorid had
 	Holder     Holder         // of first packets, for defer; nil: none are held
 	Queued     Queued         // of the table, for a Holder that is given connections; nil: there are none
+	SAs        SAs            // nil: there is no IPsec
 	Demote     func(Demotion) // is told each change; called by Run, must not block; may be nil
 	Silence    func(bool)     // likewise: whether all Linux peers have just fallen silent
 	Log        *slog.Logger
@@ -227,6 +228,9 @@ func (e *Engine) Run(ctx context.Context) {
 				e.holdPacket(&b.Items[i])
 			}
 			b.Free()
+		case list := <-e.usedSAs():
+			e.tick()
+			e.tellSAs(list)
 		case <-e.deferring.timer.C:
 			e.tick()
 			e.deferralsDue()

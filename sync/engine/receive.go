@@ -25,6 +25,8 @@ var handlers = [wire.ActMax]func(*Engine, wire.Section){
 	wire.ActBus:    (*Engine).receiveBus,
 	wire.ActIns:    (*Engine).receiveIns,
 	wire.ActUpd:    (*Engine).receiveUpd,
+	wire.ActTDB:    (*Engine).receiveTDB,
+	wire.ActOldTDB: (*Engine).receiveOldTDB,
 }
 
 // receive handles one packet of the link, checked in pf's order.

@@ -234,6 +234,18 @@ func message(t *testing.T, section wire.Section, m []byte) string {
 			t.Fatal(err)
 		}
 		return fmt.Sprintf("BUS %08x %d", b.Creator, b.Status)
+	case wire.ActTDB, wire.ActOldTDB:
+		parse := wire.ParseTDB
+		if a == wire.ActOldTDB {
+			parse = wire.ParseOldTDB
+		}
+		t4, err := parse(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%v %x %v %d: %d %d", a, t4.SPI, t4.Dst.Addr(section.Dialect), t4.Proto, t4.Replay, t4.Bytes)
+	case wire.ActEOF:
+		return "EOF"
 	}
 	id, err := wire.ParseID(m)
 	if err != nil {

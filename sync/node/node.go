@@ -62,10 +62,18 @@ type Config struct {
 	Continues     bool                                   // the table is the one that the daemon before had
 	OpenDevice    func(name string) (Device, error)      // makes pfsync0
 	InterfaceMTU  func(name string) (mtu int, err error) // tells whether an interface exists
+	SAs           SAs                                    // the kernel's IPsec; nil: it has none
 	Carp          carp.System                            // makes carp interfaces; nil: there can be none
 	CarpCounters  func() []pfstate.Counter               // of Carp; may be nil
 	Networks      func() ([]Network, error)              // where a carpdev is looked for; needed beside Carp
 	Log           *slog.Logger
+}
+
+// SAs are the kernel's security associations: ipsec.Monitor.
+type SAs interface {
+	engine.SAs
+	Run(ctx context.Context) error
+	Counters() []pfstate.Counter
 }
 
 // Node is one firewall's pfsync. Run owns its goroutines; it is the control.Node
@@ -109,16 +117,18 @@ func New(cfg Config) *Node {
 		n.host = carp.New(cfg.Carp, cfg.Log)
 		n.shares.set = n.host.SetShare
 	}
-	silence := func(bool) {}
-	if n.host != nil {
-		silence = n.host.PeersSilent
-	}
-	n.engine = engine.New(engine.Config{
+	c := engine.Config{
 		Creator: cfg.Identity.Creator, PeerStates: cfg.PeerStates, Continues: cfg.Continues, Log: cfg.Log,
 		Holder: cfg.Holder, Queued: cfg.Queued,
-		Demote:  func(d engine.Demotion) { n.shares.demote(d.Bulk, d.Link) },
-		Silence: silence,
-	}, cfg.Table, n.link, n)
+		Demote: func(d engine.Demotion) { n.shares.demote(d.Bulk, d.Link) },
+	}
+	if n.host != nil {
+		c.Silence = n.host.PeersSilent
+	}
+	if cfg.SAs != nil {
+		c.SAs = cfg.SAs
+	}
+	n.engine = engine.New(c, cfg.Table, n.link, n)
 	return n
 }
 
@@ -147,6 +157,14 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 	group.Go(func() error { return n.link.Run(lower) })
 	if n.cfg.Holder != nil {
 		group.Go(func() error { return n.cfg.Holder.Run(lower) })
+	}
+	if n.cfg.SAs != nil {
+		group.Go(func() error {
+			if err := n.cfg.SAs.Run(lower); err != nil {
+				n.log.Error("the replay counters of IPsec are not followed any more", "err", err)
+			}
+			return nil
+		})
 	}
 	group.Go(func() error {
 		<-lower.Done() // one of the others failed

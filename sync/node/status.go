@@ -123,6 +123,9 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 	if n.cfg.Holder != nil {
 		all = append(all, n.cfg.Holder.Counters()...)
 	}
+	if n.cfg.SAs != nil {
+		all = append(all, n.cfg.SAs.Counters()...)
+	}
 	if n.host != nil {
 		counted, err := n.host.Counters()
 		if err != nil {
