@@ -82,5 +82,5 @@ func counter(d *tunif.Device, name string) uint64 {
 }
 
 func frame(src, dst netip.Addr, payload string) []byte {
-	return append(link.AppendIPv4Header(nil, src, dst, len(payload)), payload...)
+	return append(link.AppendHeader(nil, src, dst, len(payload)), payload...)
 }

@@ -34,7 +34,21 @@ func drain(b *link.Link) (stop func()) {
 }
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
-	a, b := newLinks(t)
+	t.Run("IPv4", func(t *testing.T) {
+		a, b := newLinks(t)
+		allocatesNothing(t, a, b)
+	})
+	t.Run("IPv6", func(t *testing.T) {
+		w := newWire6(t)
+		a, b := start(t, w.a, ff12), start(t, w.b, ff12)
+		awaitUp(t, a)
+		awaitUp(t, b)
+		allocatesNothing(t, a, b)
+	})
+}
+
+func allocatesNothing(t *testing.T, a, b *link.Link) {
+	t.Helper()
 	payloads := make([][]byte, 100)
 	for i := range payloads {
 		payloads[i] = make([]byte, 1400)

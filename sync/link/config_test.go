@@ -21,8 +21,18 @@ func TestConfigCheck(t *testing.T) {
 		{"a/b", "", `syncdev "a/b": character '/' cannot be in an interface name`},
 		{"sis 2", "", `syncdev "sis 2": character ' ' cannot be in an interface name`},
 		{"..", "", `syncdev "..": not an interface name`},
-		{"sis2", "2001:db8::2", "only IPv4 addresses supported for the syncpeer"},
-		{"sis2", "ff12::f0", "only IPv4 addresses supported for the syncpeer"},
+		{"sis2", "2001:db8::2", ""},
+		{"sis2", "ff12::f0", ""},
+		{"sis2", "ff12::f0%sis2", ""},
+		{"sis2", "fe80::2", ""},
+		{"sis2", "fe80::2%sis2", ""},
+		{"", "fe80::2%sis2", ""},
+		{"sis2", "fe80::2%sis3", "syncpeer fe80::2%sis3: is on sis3, and the syncdev is sis2; set both"},
+		{"sis2", "2001:db8::2%sis2", "syncpeer 2001:db8::2%sis2: is not link-local, so it takes no %sis2"},
+		{"sis2", "ff0e::f0%sis2", "syncpeer ff0e::f0%sis2: is not link-local, so it takes no %sis2"},
+		{"sis2", "::", "syncpeer ::: is no host's address; use -syncpeer for multicast"},
+		{"sis2", "::1", "syncpeer ::1: is a loopback address"},
+		{"sis2", "ff01::f0", "syncpeer ff01::f0: is a loopback address"},
 		{"sis2", "0.0.0.0", "syncpeer 0.0.0.0: is no host's address; use -syncpeer for multicast"},
 		{"sis2", "127.0.0.1", "syncpeer 127.0.0.1: is a loopback address"},
 		{"sis2", "255.255.255.255", "syncpeer 255.255.255.255: is a broadcast or reserved address"},
@@ -124,10 +134,10 @@ func TestStatusNamesTheAddressTheKernelSendsFrom(t *testing.T) {
 	}
 }
 
-func TestAppendIPv4Header(t *testing.T) {
+func TestAppendHeader(t *testing.T) {
 	// The checksum worked out by hand: the words add up to 0x32985.
 	const want = "45100194000040" + "00" + "fff0" + "d677" + "c0000201" + "e00000f0"
-	got := link.AppendIPv4Header([]byte{0xee}, addrA, link.Group, 384)
+	got := link.AppendHeader([]byte{0xee}, addrA, link.Group, 384)
 	if got[0] != 0xee || hex.EncodeToString(got[1:]) != want {
 		t.Errorf("%x, want ee%s", got, want)
 	}
@@ -138,7 +148,7 @@ func TestAppendIPv4Header(t *testing.T) {
 	if sum>>16+sum&0xffff != 0xffff {
 		t.Errorf("checksum is wrong: words sum up to %#x", sum)
 	}
-	if n := testing.AllocsPerRun(100, func() { got = link.AppendIPv4Header(got[:0], addrA, addrB, 1400) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { got = link.AppendHeader(got[:0], addrA, addrB, 1400) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

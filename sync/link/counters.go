@@ -13,7 +13,8 @@ type counters struct {
 	sendTooBig, sendRefused atomic.Uint64
 	sendOther               atomic.Uint64
 	closedDrops             atomic.Uint64 // of sockets that are closed
-	malformed, reopened     atomic.Uint64
+	malformed, otherGroup   atomic.Uint64
+	reopened                atomic.Uint64
 	readErrors              atomic.Uint64
 }
 
@@ -33,8 +34,9 @@ func (l *Link) Counters() []pfstate.Counter {
 		{Name: "link_send_errors", Help: "packets not sent for other errors", Value: c.sendOther.Load()},
 		{Name: "link_receive_drops", Help: "packets lost because the receive queue was full", Value: l.receiveDrops()},
 		{Name: "link_malformed", Help: "packets dropped because their IP header was wrong", Value: c.malformed.Load()},
+		{Name: "link_other_group", Help: "packets dropped because they were for another multicast group (IPv6)", Value: c.otherGroup.Load()},
 		{Name: "link_read_errors", Help: "errors while reading from the sync link", Value: c.readErrors.Load()},
-		{Name: "link_reopened", Help: "times the socket was opened again because its interface was made anew or it failed", Value: c.reopened.Load()},
+		{Name: "link_reopened", Help: "times the socket was opened again because its interface was made anew or lost an IPv6 address, or it failed", Value: c.reopened.Load()},
 	}
 }
 

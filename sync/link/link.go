@@ -27,7 +27,7 @@ type Link struct {
 	counters counters
 	tx       sender
 
-	out atomic.Pointer[socket] // for Send: nil unless the link is up
+	out atomic.Pointer[outlet] // for Send: nil unless the link is up
 
 	mu     sync.Mutex
 	config Config
@@ -109,13 +109,25 @@ func (l *Link) checkInterface(c Config) error {
 	if err != nil {
 		return fmt.Errorf("syncdev %s: %w", c.Syncdev, err)
 	}
-	return c.refuse(c.refusal(i))
+	addrs, err := c.addresses(q, i)
+	if err != nil {
+		return fmt.Errorf("syncdev %s: %w", c.Syncdev, err)
+	}
+	return c.refuse(c.refusal(i, addrs))
+}
+
+// addresses are those of i that are of the syncpeer's family.
+func (c Config) addresses(q *ifwatch.Query, i ifwatch.Interface) ([]ifwatch.Address, error) {
+	if c.Peer().Is4() {
+		return i.IPv4, nil
+	}
+	return q.IPv6(i.Index)
 }
 
 // Run keeps the link in the state that its configuration and the interface allow,
 // until ctx ends. It returns an error only when the kernel does not tell of interfaces.
 func (l *Link) Run(ctx context.Context) error {
-	events, err := ifwatch.Subscribe(l.netNS)
+	events, err := ifwatch.Subscribe(l.netNS, ifwatch.IPv6)
 	if err != nil {
 		return fmt.Errorf("sync link: %w", err)
 	}
@@ -176,8 +188,9 @@ func (l *Link) follow(ctx context.Context, query *ifwatch.Query, changes <-chan 
 }
 
 // concerns tells whether e may change what refresh finds. A removed interface takes
-// the socket with it at once: its successor may have the same index. That may
-// also have been among lost events.
+// the socket with it at once: its successor may have the same index. So does the loss of an
+// address of IPv6: an mtu below 1280 ends IPv6 on the interface, and with it, for good, what the
+// socket has joined. Both may also have been among lost events.
 func (l *Link) concerns(e ifwatch.Event) bool {
 	if l.open == nil {
 		return true
@@ -186,7 +199,7 @@ func (l *Link) concerns(e ifwatch.Event) bool {
 	if !lost && e.Index != l.open.index {
 		return false
 	}
-	if lost || e.Gone {
+	if lost || e.Gone || e.Less6 && l.open.config.Peer().Is6() {
 		l.closeSocket()
 	}
 	return true
@@ -217,8 +230,27 @@ func (l *Link) refresh(ctx context.Context, query *ifwatch.Query) (again bool) {
 		}
 		return !errors.Is(err, ifwatch.ErrNoInterface)
 	}
-	s.Index, s.MTU, s.Addr = i.Index, i.MTU, source(i.IPv4, c.Peer())
-	if s.Reason = c.refusal(i); s.Reason != "" {
+	addrs, err := c.addresses(query, i)
+	if err != nil {
+		l.out.Store(nil)
+		s.Reason = "interface: " + err.Error()
+		return true
+	}
+	addr, homeless := source(addrs, c.Peer())
+	s.Index, s.MTU, s.Addr = i.Index, i.MTU, addr
+	if s.Reason = c.refusal(i, addrs); s.Reason != "" {
+		l.closeSocket()
+		return false
+	}
+	switch {
+	case !i.Up:
+		s.Reason = "down"
+	case !i.Running:
+		s.Reason = "no carrier"
+	default:
+		s.Reason = homeless // the kernel would send from 0.0.0.0
+	}
+	if homeless != "" && c.Peer().Is6() { // nothing can be joined
 		l.closeSocket()
 		return false
 	}
@@ -232,18 +264,8 @@ func (l *Link) refresh(ctx context.Context, query *ifwatch.Query) (again bool) {
 		}
 	}
 	s.ReceiveBuffer = l.open.rcvbuf
-	switch {
-	case !i.Up:
-		s.Reason = "down"
-	case !i.Running:
-		s.Reason = "no carrier"
-	case !s.Addr.IsValid(): // the kernel would send from 0.0.0.0
-		s.Reason = "no address"
-	default:
-		s.Up = true
-	}
-	if s.Up {
-		l.out.Store(l.open)
+	if s.Up = s.Reason == ""; s.Up {
+		l.out.Store(l.open.outlet(s.Addr))
 	} else {
 		l.out.Store(nil)
 	}

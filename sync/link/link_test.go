@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -63,37 +62,15 @@ func TestPacketsPassBothWays(t *testing.T) {
 	}
 }
 
-// A frame seen on the interface is what AppendIPv4Header makes for pfsync0.
+// A frame seen on the interface is what AppendHeader makes for pfsync0.
 func TestHeaderOnTheWire(t *testing.T) {
 	w := newWire(t)
-	var fd int
-	err := w.b.Do(func() error {
-		var err error
-		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0x0008) // ETH_P_IP in network order
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(labtest.Patience / time.Second)}); err != nil {
-		t.Fatal(err)
-	}
+	read := capture(t, w.b, 0x0008) // ETH_P_IP in network order
 	a := start(t, w.a, sis2)
 	awaitUp(t, a)
 	send(t, a, "payload")
-	frame := make([]byte, 2048)
-	for {
-		n, err := unix.Read(fd, frame)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n >= 20 && frame[9] == link.Protocol {
-			frame = frame[:n]
-			break
-		}
-	}
-	want := append(link.AppendIPv4Header(nil, addrA, link.Group, 7), "payload"...)
+	frame := read(func(b []byte) bool { return len(b) >= 20 && b[9] == link.Protocol })
+	want := append(link.AppendHeader(nil, addrA, link.Group, 7), "payload"...)
 	copy(frame[4:6], []byte{0, 0})  // the id is the kernel's
 	copy(frame[10:12], want[10:12]) // and so is the checksum over it
 	if diff := cmp.Diff(want, frame); diff != "" {
@@ -290,16 +267,7 @@ func TestForeignPackets(t *testing.T) {
 	w := newWire(t)
 	b := start(t, w.b, sis2)
 	awaitUp(t, b)
-	var fd int
-	err := w.a.Do(func() error {
-		var err error
-		fd, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, link.Protocol)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
+	fd := rawSocket(t, w.a, unix.AF_INET)
 	to := &unix.SockaddrInet4{Addr: addrB.As4()}
 
 	// With IP options, another TTL, and fragmented: the payload is found, the TTL told.

@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"unsafe"
 
@@ -21,6 +22,48 @@ var (
 	ErrRefused = errors.New("local firewall rule refuses output of protocol 240 on the sync link")
 )
 
+// outlet is a socket to send by, as long as the link stays up with the same address.
+type outlet struct {
+	*socket
+	headerLen int    // of the IP header
+	control   []byte // for each packet: IPV6_PKTINFO, its source. IPv4 has none: the kernel chooses what Status says
+}
+
+func (s *socket) outlet(src netip.Addr) *outlet {
+	o := &outlet{socket: s, headerLen: HeaderLen(src)}
+	if !src.Is6() {
+		return o
+	}
+	// Not the kernel's choice, which may be an address that goes after some hours: the peer may
+	// listen to one address alone.
+	o.control = make([]byte, unix.CmsgSpace(unix.SizeofInet6Pktinfo))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&o.control[0]))
+	h.Level, h.Type = unix.IPPROTO_IPV6, unix.IPV6_PKTINFO
+	h.SetLen(unix.CmsgLen(unix.SizeofInet6Pktinfo))
+	info := (*unix.Inet6Pktinfo)(unsafe.Pointer(&o.control[unix.CmsgLen(0)]))
+	*info = unix.Inet6Pktinfo{Addr: src.As16(), Ifindex: uint32(s.index)}
+	return o
+}
+
+// sockaddr is a struct sockaddr_in or sockaddr_in6.
+type sockaddr struct {
+	b   unix.RawSockaddrInet6 // the larger one
+	len uint32
+}
+
+func (s *sockaddr) set(a netip.Addr, index int) {
+	if a.Is4() {
+		*(*unix.RawSockaddrInet4)(unsafe.Pointer(&s.b)) = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: a.As4()}
+		s.len = unix.SizeofSockaddrInet4
+		return
+	}
+	s.b = unix.RawSockaddrInet6{Family: unix.AF_INET6, Addr: a.As16()}
+	if linkLocal(a) {
+		s.b.Scope_id = uint32(index)
+	}
+	s.len = unix.SizeofSockaddrInet6
+}
+
 const sendSize = 64 // packets for one sendmmsg
 
 // sender holds what sendmmsg needs, so that Send allocates nothing.
@@ -38,7 +81,6 @@ func (t *sender) init() {
 	for i := range t.msgs {
 		t.msgs[i].hdr.Iov = &t.iovs[i]
 		t.msgs[i].hdr.SetIovlen(1)
-		t.msgs[i].hdr.Namelen = unix.SizeofSockaddrInet4
 	}
 	t.call = t.sendmmsg
 }
@@ -62,7 +104,7 @@ func (l *Link) Send(payloads [][]byte) (sent int, err error) {
 			break
 		}
 		for _, p := range payloads[sent : sent+t.n] {
-			bytes += HeaderLen + len(p)
+			bytes += s.headerLen + len(p)
 		}
 		sent += t.n
 	}
@@ -96,12 +138,15 @@ func (l *Link) unsent(sent, rest int, errno unix.Errno) (int, error) {
 	return sent, fmt.Errorf("sync link: %w", os.NewSyscallError("sendmmsg", errno))
 }
 
-func (t *sender) prepare(s *socket, payloads [][]byte) {
+func (t *sender) prepare(s *outlet, payloads [][]byte) {
 	t.count = min(len(payloads), sendSize)
 	for i, p := range payloads[:t.count] {
 		t.iovs[i].Base = unsafe.SliceData(p)
 		t.iovs[i].SetLen(len(p))
-		t.msgs[i].hdr.Name = (*byte)(unsafe.Pointer(&s.dst))
+		h := &t.msgs[i].hdr
+		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&s.dst.b)), s.dst.len
+		h.Control = unsafe.SliceData(s.control)
+		h.SetControllen(len(s.control))
 	}
 }
 

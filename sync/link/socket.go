@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"syscall"
 	"unsafe"
 
@@ -21,7 +22,7 @@ type socket struct {
 	config Config
 	index  int
 	rcvbuf int
-	dst    unix.RawSockaddrInet4
+	dst    sockaddr
 
 	stop context.CancelFunc // tells the reader to end
 	done chan struct{}      // closed when it has
@@ -29,7 +30,11 @@ type socket struct {
 
 // openSocket opens a socket on i and starts its reader.
 func (l *Link) openSocket(ctx context.Context, c Config, i ifwatch.Interface) error {
-	conn, err := mdsocket.Socket(unix.AF_INET, unix.SOCK_RAW, Protocol, "pfsync", &mdsocket.Config{NetNS: l.netNS})
+	family := unix.AF_INET
+	if c.Peer().Is6() {
+		family = unix.AF_INET6
+	}
+	conn, err := mdsocket.Socket(family, unix.SOCK_RAW, Protocol, "pfsync", &mdsocket.Config{NetNS: l.netNS})
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w; needs CAP_NET_RAW", err)
 	}
@@ -89,23 +94,42 @@ type option struct {
 	value      int
 }
 
-// setUp makes the socket one of this interface and of pfsync.
-func (s *socket) setUp(buffer int) error {
-	var err error
-	if s.raw, err = s.conn.SyscallConn(); err != nil {
-		return err
-	}
-	options := []option{
+// options are those of the peer's family.
+func (s *socket) options() []option {
+	all := []option{
 		// By index: a name could be another interface's by now.
 		{"SO_BINDTOIFINDEX", unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, s.index},
+	}
+	if s.config.Peer().Is6() {
+		const autoFlowLabel = 70 // IPV6_AUTOFLOWLABEL, linux/in6.h
+		return append(all, []option{
+			{"IPV6_MULTICAST_LOOP", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_LOOP, 0},
+			{"IPV6_MULTICAST_HOPS", unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, TTL},
+			{"IPV6_UNICAST_HOPS", unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, TTL},
+			{"IPV6_AUTOFLOWLABEL", unix.IPPROTO_IPV6, autoFlowLabel, 0}, // pfsync0 shows none
+			// No fragments, and no host can talk us into smaller packets: there is no router between.
+			{"IPV6_MTU_DISCOVER", unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_INTERFACE},
+			{"IPV6_RECVHOPLIMIT", unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1},
+			{"IPV6_RECVPKTINFO", unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1},
+		}...)
+	}
+	return append(all, []option{
 		{"IP_MULTICAST_ALL", unix.IPPROTO_IP, unix.IP_MULTICAST_ALL, 0}, // only the group joined here
 		{"IP_MULTICAST_LOOP", unix.IPPROTO_IP, unix.IP_MULTICAST_LOOP, 0},
 		{"IP_MULTICAST_TTL", unix.IPPROTO_IP, unix.IP_MULTICAST_TTL, TTL},
 		{"IP_TTL", unix.IPPROTO_IP, unix.IP_TTL, TTL},
 		{"IP_TOS", unix.IPPROTO_IP, unix.IP_TOS, tosLowDelay},
 		{"IP_MTU_DISCOVER", unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO},
+	}...)
+}
+
+// setUp makes the socket one of this interface and of pfsync.
+func (s *socket) setUp(buffer int) error {
+	var err error
+	if s.raw, err = s.conn.SyscallConn(); err != nil {
+		return err
 	}
-	for _, o := range options {
+	for _, o := range s.options() {
 		if err := s.conn.SetsockoptInt(o.level, o.opt, o.value); err != nil {
 			return fmt.Errorf("%s %d: %w", o.name, o.value, err)
 		}
@@ -122,7 +146,7 @@ func (s *socket) setUp(buffer int) error {
 		return fmt.Errorf("SO_RCVBUF: %w", err)
 	}
 	peer := s.config.Peer()
-	s.dst = unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: peer.As4()}
+	s.dst.set(peer, s.index)
 	if peer.IsMulticast() {
 		if err := s.join(); err != nil {
 			return err
@@ -131,19 +155,40 @@ func (s *socket) setUp(buffer int) error {
 	return s.discardQueue()
 }
 
+// join makes the socket a member of the group, on its interface.
 func (s *socket) join() error {
-	m := unix.IPMreqn{Multiaddr: s.dst.Addr, Ifindex: int32(s.index)}
+	group := s.config.Peer()
 	var err error
 	cerr := s.raw.Control(func(fd uintptr) {
-		if err = unix.SetsockoptIPMreqn(int(fd), unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &m); err != nil {
-			err = fmt.Errorf("IP_MULTICAST_IF: %w", err)
-			return
-		}
-		if err = unix.SetsockoptIPMreqn(int(fd), unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &m); err != nil {
-			err = fmt.Errorf("joining %v: %w", s.config.Peer(), err)
+		if group.Is6() {
+			err = join6(int(fd), group, s.index)
+		} else {
+			err = join4(int(fd), group, s.index)
 		}
 	})
 	return errors.Join(cerr, err)
+}
+
+func join4(fd int, group netip.Addr, index int) error {
+	m := unix.IPMreqn{Multiaddr: group.As4(), Ifindex: int32(index)}
+	if err := unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_MULTICAST_IF, &m); err != nil {
+		return fmt.Errorf("IP_MULTICAST_IF: %w", err)
+	}
+	if err := unix.SetsockoptIPMreqn(fd, unix.IPPROTO_IP, unix.IP_ADD_MEMBERSHIP, &m); err != nil {
+		return fmt.Errorf("joining %v: %w", group, err)
+	}
+	return nil
+}
+
+func join6(fd int, group netip.Addr, index int) error {
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_IF, index); err != nil {
+		return fmt.Errorf("IPV6_MULTICAST_IF: %w", err)
+	}
+	m := unix.IPv6Mreq{Multiaddr: group.As16(), Interface: uint32(index)}
+	if err := unix.SetsockoptIPv6Mreq(fd, unix.IPPROTO_IPV6, unix.IPV6_JOIN_GROUP, &m); err != nil {
+		return fmt.Errorf("joining %v: %w", group, err)
+	}
+	return nil
 }
 
 // discardQueue throws away what came in before the socket was bound to the

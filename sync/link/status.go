@@ -9,6 +9,7 @@ type Status struct {
 
 	// Reason tells why the link is not up: "" when no syncdev is configured or
 	// Run has not looked yet, "no such interface", "down", "no carrier", "no address",
+	// "no IPv6 address", "IPv6 address is tentative",
 	// "no multicast", "loopback", "syncpeer is our own address",
 	// "syncpeer is a broadcast address", "socket: ...", "interface: ...".
 	Reason string

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"errors"
-	"net/netip"
 
 	"github.com/pfsync-linux/pfsync/sync/engine"
 	"github.com/pfsync-linux/pfsync/sync/link"
@@ -131,11 +130,8 @@ func (n *Node) Show(payloads [][]byte) {
 	}
 	s := n.link.Status()
 	src, dst := s.Addr, s.Config.Peer()
-	if !src.IsValid() {
-		src = netip.IPv4Unspecified()
-	}
 	for _, p := range payloads {
-		shown.packet = link.AppendIPv4Header(shown.packet[:0], src, dst, len(p))
+		shown.packet = link.AppendHeader(shown.packet[:0], src, dst, len(p))
 		shown.packet = append(shown.packet, p...)
 		// What cannot be shown is counted by the device; nobody waits for it.
 		_ = shown.device.Write(shown.packet)

@@ -382,9 +382,9 @@ func TestStateChangesAppearOnPfsync0(t *testing.T) {
 	}
 	packet := <-r.device.Written()
 	if packet[0] != 0x45 || packet[8] != link.TTL || packet[9] != link.Protocol || netip.AddrFrom4([4]byte(packet[16:20])) != link.Group {
-		t.Errorf("IP header % x", packet[:link.HeaderLen])
+		t.Errorf("IP header % x", packet[:link.HeaderLen(link.Group)])
 	}
-	h, rest, err := wire.ParseHeader(packet[link.HeaderLen:])
+	h, rest, err := wire.ParseHeader(packet[link.HeaderLen(link.Group):])
 	if err != nil {
 		t.Fatal(err)
 	}

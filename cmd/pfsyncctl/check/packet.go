@@ -28,7 +28,7 @@ type value []byte
 
 // header is the packet's IPv4 header.
 func (p packet) header() []byte {
-	return link.AppendIPv4Header(nil, p.src, p.dst, 512)
+	return link.AppendHeader(nil, p.src, p.dst, 512)
 }
 
 const (

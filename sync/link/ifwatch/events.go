@@ -16,6 +16,7 @@ import (
 type Event struct {
 	Index int  // 0: events were lost, anything may have changed
 	Gone  bool // the interface with this index was removed or left the namespace
+	Less6 bool // an IPv6 address was taken from it; if it was the last, its groups may be gone too
 }
 
 // Events is a subscription to changes of links, of IPv4 addresses and, if asked for, of others.
@@ -109,5 +110,6 @@ func parseEvent(m netlink.Message) Event {
 	return Event{
 		Index: int(binary.NativeEndian.Uint32(m.Data[4:])),
 		Gone:  m.Header.Type == syscall.RTM_DELLINK,
+		Less6: m.Header.Type == syscall.RTM_DELADDR && m.Data[0] == syscall.AF_INET6,
 	}
 }

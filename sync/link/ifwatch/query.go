@@ -13,6 +13,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // ErrNoInterface is returned for a name or an index that nothing has.
@@ -35,6 +36,8 @@ type Interface struct {
 type Address struct {
 	Prefix    netip.Prefix // the address with the length of its network
 	HostScope bool         // never a source of packets to others
+	Tentative bool         // IPv6: another host may have it too; not to be used yet
+	Passing   bool         // IPv6: temporary or deprecated; others do better
 }
 
 // Query asks the kernel for interfaces. It may be used by many goroutines.
@@ -126,6 +129,8 @@ func (q *Query) addresses(l netlink.Link, family int) ([]Address, error) {
 		addrs = append(addrs, Address{
 			Prefix:    netip.PrefixFrom(ip.Unmap(), ones),
 			HostScope: a.Scope == syscall.RT_SCOPE_HOST,
+			Tentative: a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0,
+			Passing:   a.Flags&(unix.IFA_F_TEMPORARY|unix.IFA_F_DEPRECATED) != 0,
 		})
 	}
 	return addrs, nil

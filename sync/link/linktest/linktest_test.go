@@ -225,8 +225,14 @@ func TestSendRefuses(t *testing.T) {
 		}
 		l.a.FailSend(nil)
 		send(t, l.a, "again")
-		if err := l.a.Configure(link.Config{Syncdev: "sis2", Syncpeer: netip.IPv6LinkLocalAllNodes()}); err != link.ErrIPv6 {
-			t.Errorf("IPv6 syncpeer: %v", err)
+		if err := l.a.Configure(link.Config{Syncdev: "sis2", Syncpeer: netip.IPv6Loopback()}); err == nil {
+			t.Error("a loopback address is a syncpeer")
+		}
+		if err := l.a.Configure(link.Config{Syncdev: "sis2", Syncpeer: link.Group6}); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := l.a.Send([][]byte{make([]byte, 1460), make([]byte, 1461)}); n != 1 || err != link.ErrTooBig {
+			t.Errorf("over the mtu, by IPv6: %d, %v", n, err)
 		}
 		if err := l.a.Configure(link.Config{}); err != nil || l.a.Status().Up {
 			t.Errorf("without a syncdev: %v, %+v", err, l.a.Status())

@@ -49,10 +49,11 @@ func (p *Port) send(payload []byte) error {
 		return p.fail
 	case !p.status.Up:
 		return link.ErrDown
-	case link.HeaderLen+len(payload) > p.status.MTU:
-		return link.ErrTooBig
 	}
 	dst := p.status.Config.Peer()
+	if link.HeaderLen(dst)+len(payload) > p.status.MTU {
+		return link.ErrTooBig
+	}
 	if tap, src := h.tap, p.status.Addr; tap != nil {
 		h.mu.Unlock() // it may ask the hub
 		tap(Frame{Src: src, Dst: dst, Payload: payload})
