@@ -143,7 +143,7 @@ func (e *Engine) bulkReceive() {
 
 // bulkBound is pf's: four times what its own answer would take at 20 ms a packet.
 func (e *Engine) bulkBound() time.Duration {
-	packets := e.cfg.StateLimit / max(1, (e.settings.MTU-ipHeaderLen-wire.HeaderLen)/e.dialect.StateLen())
+	packets := e.cfg.StateLimit / max(1, (e.settings.MTU-e.ipHeaderLen()-wire.HeaderLen)/e.dialect.StateLen())
 	return 4 * time.Second * time.Duration(max(1, packets/50))
 }
 

@@ -11,6 +11,7 @@ type counter uint8
 
 const (
 	inPackets counter = iota
+	inPackets6
 	badInterface
 	badTTL
 	shortHeader
@@ -22,6 +23,7 @@ const (
 	stale
 	badState
 	outPackets
+	outPackets6
 	noMemory
 	outErrors
 
@@ -102,6 +104,7 @@ const (
 
 var counterTable = [numCounters]struct{ name, help string }{
 	inPackets:    {"ipackets", "packets received (IPv4)"},
+	inPackets6:   {"ipackets6", "packets received (IPv6)"},
 	badInterface: {"badif", "packets discarded for bad interface"},
 	badTTL:       {"badttl", "packets discarded for bad ttl"},
 	shortHeader:  {"hdrops", "packets shorter than header"},
@@ -113,6 +116,7 @@ var counterTable = [numCounters]struct{ name, help string }{
 	stale:        {"stale", "stale states"},
 	badState:     {"badstate", "failed state lookup/inserts"},
 	outPackets:   {"opackets", "packets sent (IPv4)"},
+	outPackets6:  {"opackets6", "packets sent (IPv6)"},
 	noMemory:     {"onomem", "send failed due to mbuf memory error"},
 	outErrors:    {"oerrors", "send error"},
 

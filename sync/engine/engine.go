@@ -330,8 +330,10 @@ func (e *Engine) configure(s Settings) {
 
 // linkChanged follows the syncdev. A usable link leads to a bulk request.
 func (e *Engine) linkChanged(s link.Status) {
-	old := e.linkState
-	e.linkState = s
+	old, room := e.linkState, e.maxDatagram()
+	if e.linkState = s; e.maxDatagram() < room {
+		e.ring.clear() // what is too large now is told in other words
+	}
 	defer e.armDefer()
 	defer e.watchSilence()
 	if s.Up && old.Up && (s.MTU != old.MTU || s.Addr != old.Addr) {
@@ -341,7 +343,7 @@ func (e *Engine) linkChanged(s link.Status) {
 	if old.Config.Syncdev == "" && s.Config.Syncdev != "" && e.settings.Up {
 		e.awaitStates()
 	}
-	if s.Config.Syncdev != old.Config.Syncdev || s.Config.Syncpeer != old.Config.Syncpeer {
+	if s.Config.Syncdev != old.Config.Syncdev || s.Config.Peer() != old.Config.Peer() {
 		e.forgetPeers()
 	}
 	if s.Up == old.Up && s.Config == old.Config {
@@ -368,11 +370,7 @@ func (e *Engine) running() bool { return e.settings.Up && e.linkState.Up }
 // write queues an order for the table.
 func (e *Engine) write(w pfstate.Write) { e.orders.add(&w) }
 
-// maxPayload is what fits behind the IP header.
+// maxPayload is what fits between the IP header and a trailer.
 func (e *Engine) maxPayload() int {
-	mtu := e.settings.MTU
-	if m := e.linkState.MTU; m > 0 {
-		mtu = min(mtu, m)
-	}
-	return max(mtu-ipHeaderLen-trailerSpace-e.keys.Overhead(), wire.HeaderLen+wire.SubheaderLen+e.dialect.StateLen())
+	return max(e.maxDatagram()-trailerSpace-e.keys.Overhead(), wire.HeaderLen+wire.SubheaderLen+e.dialect.StateLen())
 }

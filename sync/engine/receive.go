@@ -31,7 +31,11 @@ var handlers = [wire.ActMax]func(*Engine, wire.Section){
 
 // receive handles one packet of the link, checked in pf's order.
 func (e *Engine) receive(p *link.Packet) {
-	e.counters.add(inPackets)
+	if p.Src.Is6() {
+		e.counters.add(inPackets6)
+	} else {
+		e.counters.add(inPackets)
+	}
 	switch {
 	case !e.running():
 		e.counters.add(notRunning)

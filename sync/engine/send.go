@@ -10,7 +10,6 @@ import (
 )
 
 const (
-	ipHeaderLen   = 20
 	packetsATurn  = 64              // sent before input is looked at again
 	sendQuiet     = 5 * time.Second // without a failure: they leave again
 	walkedPackets = 16              // of a bulk update, each millisecond: 80,000 states a second
@@ -288,7 +287,11 @@ func (e *Engine) send(payloads [][]byte, of []behind) {
 // transmit hands packets to the link.
 func (e *Engine) transmit(payloads [][]byte) {
 	sent, err := e.link.Send(payloads)
-	e.counters.n[outPackets] += uint64(sent)
+	if e.linkState.Config.Peer().Is6() {
+		e.counters.n[outPackets6] += uint64(sent)
+	} else {
+		e.counters.n[outPackets] += uint64(sent)
+	}
 	e.counters.n[outErrors] += uint64(len(payloads) - sent)
 	if sent == len(payloads) {
 		return

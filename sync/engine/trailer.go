@@ -138,8 +138,11 @@ func (e *Engine) maxDatagram() int {
 	if m := e.linkState.MTU; m > 0 {
 		mtu = min(mtu, m)
 	}
-	return mtu - ipHeaderLen
+	return mtu - e.ipHeaderLen()
 }
+
+// ipHeaderLen is that of what is sent.
+func (e *Engine) ipHeaderLen() int { return link.HeaderLen(e.linkState.Config.Peer()) }
 
 // attributes calls handle with each attribute of t, until one is malformed.
 func attributes(t *wire.Trailer, handle func(wire.AttrType, []byte) error) error {

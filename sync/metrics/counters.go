@@ -21,9 +21,11 @@ func is(counter string, values ...string) row { return row{counter, values} }
 var families = []family{
 	{"pfsync_received_packets_total", "Packets received by pfsync, those that are discarded included.", []string{"family"}, []row{
 		is("ipackets", "ipv4"),
+		is("ipackets6", "ipv6"),
 	}},
 	{"pfsync_sent_packets_total", "Packets sent by pfsync.", []string{"family"}, []row{
 		is("opackets", "ipv4"),
+		is("opackets6", "ipv6"),
 	}},
 	{"pfsync_sent_bare_packets_total", "Packets sent when there was nothing to say, so that the peers hear something.", nil, []row{
 		is("obare"),
@@ -45,6 +47,7 @@ var families = []family{
 		is("toomanypeers", "too_many_peers"),
 		is("duplicates", "duplicate"),
 		is("link_malformed", "malformed"),
+		is("link_other_group", "other_group"),
 		is("link_receive_drops", "receive_queue_full"),
 	}},
 	{"pfsync_discarded_states_total", "States of peers that were not taken.", []string{"reason"}, []row{
