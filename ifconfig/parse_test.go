@@ -47,6 +47,9 @@ func TestParseAcceptsWhatBSDAccepts(t *testing.T) {
 		{"pfsync0 syncif em0", change(ifconfig.Change{Interface: "pfsync0", Syncdev: new("em0")})},
 		{"pfsync0 -syncdev", change(ifconfig.Change{Interface: "pfsync0", Syncdev: new("")})},
 		{"pfsync0 -syncif -syncpeer", change(ifconfig.Change{Interface: "pfsync0", Syncdev: new(""), Syncpeer: new(netip.Addr)})},
+		{"pfsync0 syncpeer ff12::f0", change(ifconfig.Change{Interface: "pfsync0", Syncpeer: new(netip.MustParseAddr("ff12::f0"))})},
+		{"pfsync0 syncpeer fe80::1%enc0 syncdev enc0", change(ifconfig.Change{Interface: "pfsync0", Syncdev: new("enc0"), Syncpeer: new(netip.MustParseAddr("fe80::1%enc0"))})},
+		{"pfsync0 syncpeer ::ffff:10.0.0.2", change(ifconfig.Change{Interface: "pfsync0", Syncpeer: &peer})},
 		{"pfsync0 syncpeer 224.0.0.240", change(ifconfig.Change{Interface: "pfsync0", Syncpeer: new(netip.Addr)})},
 		{"pfsync0 maxupd 64 -defer syncdev sis2 up", change(ifconfig.Change{Interface: "pfsync0", Up: new(true),
 			Syncdev: new("sis2"), MaxUpd: new(64), Defer: new(false)})},
@@ -117,8 +120,13 @@ func TestParseRefusesWithOneClearLine(t *testing.T) {
 		{"pfsync0 syncdev pfsync0", "syncdev pfsync0: pfsync0 cannot be its own syncdev"},
 		{"pfsync0 syncdev a/b", "syncdev a/b: not the name of an interface"},
 		{"pfsync0 syncdev lo", "syncdev lo: no peer is reached over lo"},
-		{"pfsync0 syncpeer fwb", "syncpeer fwb: error in parsing address string: not an IPv4 address (host names are not supported yet)"},
-		{"pfsync0 syncpeer 2001:db8::1", "syncpeer 2001:db8::1: only IPv4 addresses supported for the syncpeer"},
+		{"pfsync0 syncpeer fwb", "syncpeer fwb: error in parsing address string: not an IP address (host names are not supported yet)"},
+		{"pfsync0 syncpeer 2001:db8::1%sis2", "syncpeer 2001:db8::1%sis2: not link-local (leave %sis2 out)"},
+		{"pfsync0 syncpeer fe80::1%", "syncpeer fe80::1%: error in parsing address string: not an IP address (host names are not supported yet)"},
+		{"pfsync0 syncpeer fe80::1%a/b", "syncpeer fe80::1%a/b: what is behind % is not the name of an interface"},
+		{"pfsync0 syncpeer ::1", "syncpeer ::1: a loopback address is no other firewall's"},
+		{"pfsync0 syncpeer ff01::f0", "syncpeer ff01::f0: a loopback address is no other firewall's"},
+		{"pfsync0 syncpeer ::", "syncpeer ::: not the address of a host (-syncpeer goes back to the multicast group)"},
 		{"pfsync0 syncpeer 0.0.0.0", "syncpeer 0.0.0.0: not the address of a host (-syncpeer goes back to the multicast group)"},
 		{"pfsync0 syncpeer 127.0.0.1", "syncpeer 127.0.0.1: a loopback address is no other firewall's"},
 		{"pfsync0 syncpeer 255.255.255.255", "syncpeer 255.255.255.255: neither the address of a host nor a multicast group"},
@@ -225,7 +233,7 @@ func TestEveryKeywordParses(t *testing.T) {
 }
 
 func TestValidateRefusesWhatParseRefuses(t *testing.T) {
-	v6, group := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("240.0.0.240")
+	v6, group := netip.MustParseAddr("fe80::1%a\x1b"), netip.MustParseAddr("240.0.0.240")
 	for _, test := range []struct {
 		change ifconfig.Change
 		want   string
@@ -252,7 +260,7 @@ func TestValidateRefusesWhatParseRefuses(t *testing.T) {
 		{ifconfig.Change{Interface: "pfsync0", MaxUpd: new(256)}, "maxupd 256: too large (1 to 255)"},
 		{ifconfig.Change{Interface: "pfsync0", MTU: new(-1)}, "mtu -1: too small (308 to 65535)"},
 		{ifconfig.Change{Interface: "pfsync0", Syncdev: new("a b")}, "syncdev a b: not the name of an interface"},
-		{ifconfig.Change{Interface: "pfsync0", Syncpeer: &v6}, "syncpeer 2001:db8::1: only IPv4 addresses supported for the syncpeer"},
+		{ifconfig.Change{Interface: "pfsync0", Syncpeer: &v6}, `syncpeer "fe80::1%a\x1b": what is behind % is not the name of an interface`},
 		{ifconfig.Change{Interface: "pfsync0", Syncpeer: &group}, "syncpeer 240.0.0.240: neither the address of a host nor a multicast group"},
 	} {
 		if err := test.change.Validate(); err == nil || err.Error() != test.want {

@@ -68,6 +68,11 @@ func TestPrint(t *testing.T) {
 	changing.PFSync = &ifconfig.PFSync{MaxUpd: 128, Key: ifconfig.KeyChanging}
 	down := pfsync0()
 	down.Flags, down.Status, down.PFSync = 0, "no syncdev", &ifconfig.PFSync{MaxUpd: 128}
+	byIPv6 := pfsync0()
+	byIPv6.PFSync = &ifconfig.PFSync{Syncdev: "enc0", Syncpeer: netip.MustParseAddr("fe80::1%enc0"), MaxUpd: 128, Peers: []ifconfig.Peer{linuxPeer()}}
+	byIPv6.PFSync.Peers[0].Addr = byIPv6.PFSync.Syncpeer
+	group6 := pfsync0()
+	group6.PFSync.Syncpeer = netip.MustParseAddr("ff12::f0")
 	group := pfsync0()
 	group.PFSync.Syncpeer = netip.MustParseAddr("224.0.0.240")
 	peers := pfsync0()
@@ -98,6 +103,20 @@ func TestPrint(t *testing.T) {
 		{"the multicast group is not shown as syncpeer", group, ifconfig.StyleOpenBSD, `pfsync0: flags=41<UP,RUNNING> mtu 1500
 	index 9 priority 0 llprio 3
 	pfsync: syncdev: sis2 maxupd: 128 defer: off
+	groups: carp pfsync
+	status: active
+`},
+		{"IPv6's group", group6, ifconfig.StyleOpenBSD, `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: sis2 syncpeer: ff12::f0 maxupd: 128 defer: off
+	groups: carp pfsync
+	status: active
+`},
+		{"a link-local syncpeer", byIPv6, ifconfig.StyleBoth, `pfsync0: flags=41<UP,RUNNING> mtu 1500
+	index 9 priority 0 llprio 3
+	pfsync: syncdev: enc0 syncpeer: fe80::1%enc0 maxupd: 128 defer: off
+	syncok: 0
+	peer: fe80::1%enc0 creatorid: 0b5b3f2a linux up age: 0.4 states: 1200 insync: yes
 	groups: carp pfsync
 	status: active
 `},

@@ -76,8 +76,9 @@ func checkName(name string) error {
 func setSyncpeer(p *parser, arg string) error {
 	addr, err := netip.ParseAddr(arg)
 	if err != nil {
-		return errors.New("error in parsing address string: not an IPv4 address (host names are not supported yet)")
+		return errors.New("error in parsing address string: not an IP address (host names are not supported yet)")
 	}
+	addr = addr.Unmap()
 	if err := checkSyncpeer(addr); err != nil {
 		return err
 	}
@@ -89,15 +90,19 @@ func setSyncpeer(p *parser, arg string) error {
 }
 
 func checkSyncpeer(addr netip.Addr) error {
+	zone := addr.Zone()
+	addr = addr.WithZone("")
 	switch {
-	case !addr.Is4():
-		return errors.New("only IPv4 addresses supported for the syncpeer")
 	case addr.IsUnspecified():
 		return errors.New("not the address of a host (-syncpeer goes back to the multicast group)")
-	case addr.IsLoopback():
+	case addr.IsLoopback(), addr.IsInterfaceLocalMulticast():
 		return errors.New("a loopback address is no other firewall's")
-	case addr.As4()[0] >= 240:
+	case addr.Is4() && addr.As4()[0] >= 240, addr.Is4In6():
 		return errors.New("neither the address of a host nor a multicast group")
+	case zone != "" && !isName(zone):
+		return errors.New("what is behind % is not the name of an interface")
+	case zone != "" && !addr.IsLinkLocalUnicast() && !addr.IsLinkLocalMulticast():
+		return fmt.Errorf("not link-local (leave %%%s out)", zone)
 	}
 	return nil
 }
@@ -177,7 +182,7 @@ func (c Change) Validate() error {
 	}
 	if c.Syncpeer != nil && c.Syncpeer.IsValid() {
 		if err := checkSyncpeer(*c.Syncpeer); err != nil {
-			return fmt.Errorf("syncpeer %v: %w", *c.Syncpeer, err)
+			return fmt.Errorf("syncpeer %s: %w", Shown(c.Syncpeer.String()), err)
 		}
 	}
 	return nil

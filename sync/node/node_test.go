@@ -133,6 +133,31 @@ func TestChangesAreApplied(t *testing.T) {
 	}
 }
 
+// A link-local syncpeer is one of the syncdev, whether that was said or not.
+func TestSyncpeerOfIPv6(t *testing.T) {
+	r := start(t)
+	for _, c := range []struct{ words, shown, refused string }{
+		{"syncpeer fe80::b", "fe80::b", ""},
+		{"syncdev sis2", "fe80::b%sis2", ""},
+		{"syncdev small", "fe80::b%small", ""},
+		{"syncpeer fe80::b%sis2", "fe80::b%small", "pfsync0: syncpeer fe80::b%sis2: is on sis2, and the syncdev is small; set both"},
+		{"syncpeer fe80::c%sis2 syncdev sis2", "fe80::c%sis2", ""},
+		{"syncdev small", "fe80::c%sis2", "pfsync0: syncpeer fe80::c%sis2: is on sis2, and the syncdev is small; set both"},
+		{"-syncdev", "fe80::c%sis2", ""},
+		{"syncpeer ff12::f0%sis2 syncdev sis2", "ff12::f0", ""},
+		{"syncpeer 2001:db8::b", "2001:db8::b", ""},
+		{"-syncpeer", "invalid IP", ""},
+	} {
+		refused := ""
+		if err := r.ifconfig(c.words); err != nil {
+			refused = err.Error()
+		}
+		if got := r.pfsync0().PFSync.Syncpeer.String(); got != c.shown || refused != c.refused {
+			t.Errorf("%s: shown as %s, refused with %q; want %s, %q", c.words, got, refused, c.shown, c.refused)
+		}
+	}
+}
+
 // What is refused changes nothing, also of the words before it.
 func TestRefusedChangesChangeNothing(t *testing.T) {
 	for _, c := range []struct{ words, want string }{
@@ -369,8 +394,14 @@ func TestDeviceChangedByOthers(t *testing.T) {
 
 // Every local change appears on pfsync0, with the header it has on the wire.
 func TestStateChangesAppearOnPfsync0(t *testing.T) {
+	for _, group := range []netip.Addr{link.Group, link.Group6} {
+		t.Run(group.String(), func(t *testing.T) { appearsOnPfsync0(t, group) })
+	}
+}
+
+func appearsOnPfsync0(t *testing.T, group netip.Addr) {
 	r := start(t)
-	if err := r.ifconfig("up"); err != nil {
+	if err := r.ifconfig("up syncpeer " + group.String()); err != nil {
 		t.Fatal(err)
 	}
 	s := pfstate.Default()
@@ -381,10 +412,11 @@ func TestStateChangesAppearOnPfsync0(t *testing.T) {
 		t.Fatal(err)
 	}
 	packet := <-r.device.Written()
-	if packet[0] != 0x45 || packet[8] != link.TTL || packet[9] != link.Protocol || netip.AddrFrom4([4]byte(packet[16:20])) != link.Group {
-		t.Errorf("IP header % x", packet[:link.HeaderLen(link.Group)])
+	header, rest := packet[:link.HeaderLen(group)], packet[link.HeaderLen(group):]
+	if diff := cmp.Diff(link.AppendHeader(nil, netip.Addr{}, group, len(rest)), header); diff != "" {
+		t.Errorf("IP header (-want +got):\n%s", diff)
 	}
-	h, rest, err := wire.ParseHeader(packet[link.HeaderLen(link.Group):])
+	h, rest, err := wire.ParseHeader(rest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -423,11 +455,11 @@ func TestStatusAndCounters(t *testing.T) {
 // What the engine knows of the peers is all shown, in an order that stays, each kind as one word.
 func TestPeersAreShown(t *testing.T) {
 	linux, bsd, old := netip.MustParseAddr("192.168.254.9"), netip.MustParseAddr("192.168.254.10"), netip.MustParseAddr("fe80::1%sis2")
-	got := node.ShownPeers([]engine.PeerStatus{
-		{Addr: old, Kind: "version 5", State: "up", Sync: "unknown", Problems: []string{"speaks version 5"}},
+	got := node.ShownPeers(engine.Status{Link: link.Status{Config: link.Config{Syncdev: "sis2"}}, PeerList: []engine.PeerStatus{
+		{Addr: old.WithZone(""), Kind: "version 5", State: "up", Sync: "unknown", Problems: []string{"speaks version 5"}},
 		{Addr: bsd, Kind: "openbsd", State: "stale", Age: 12 * time.Second, Sync: "unknown"},
 		{Addr: linux, Creator: 0x0b5b3f2a, Kind: "linux", State: "up", Age: 400 * time.Millisecond, States: 1200, Sync: "yes"},
-	})
+	}})
 	want := []ifconfig.Peer{
 		{Addr: linux, Creator: 0x0b5b3f2a, Kind: "linux", State: "up", Age: ifconfig.Seconds(400 * time.Millisecond), States: 1200,
 			Sync: "yes", Problems: []string{}},

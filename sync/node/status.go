@@ -1,6 +1,7 @@
 package node
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -31,9 +32,9 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 		Groups: []string{"carp", "pfsync"},
 		Status: n.settings.describe(status),
 		PFSync: &ifconfig.PFSync{
-			Syncdev: n.settings.link.Syncdev, Syncpeer: n.settings.link.Syncpeer,
+			Syncdev: n.settings.link.Syncdev, Syncpeer: n.settings.syncpeer(),
 			MaxUpd: e.MaxUpd, Defer: e.Defer, SyncOK: status.SyncOK, Creator: n.cfg.Identity.Creator,
-			DeferState: n.deferState(status), Key: n.settings.keyState(status.KeyChanging), Peers: shownPeers(status.PeerList),
+			DeferState: n.deferState(status), Key: n.settings.keyState(status.KeyChanging), Peers: shownPeers(status),
 		},
 	}
 	showDialect(shown.PFSync, status)
@@ -80,16 +81,24 @@ func (n *Node) Peers() ([]ifconfig.Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return shownPeers(s.PeerList), nil
+	return shownPeers(s), nil
+}
+
+// syncpeer is shown as it may be set; the zero Addr: none is.
+func (s settings) syncpeer() netip.Addr {
+	if !s.link.Syncpeer.IsValid() || s.link.Syncdev == "" {
+		return s.link.Syncpeer
+	}
+	return s.link.Scoped(s.link.Peer())
 }
 
 // shownPeers is the engine's list as operators see it: in the order of the addresses, which is
 // the same each time, and never nil.
-func shownPeers(list []engine.PeerStatus) []ifconfig.Peer {
-	shown := make([]ifconfig.Peer, 0, len(list))
-	for _, p := range list {
+func shownPeers(s engine.Status) []ifconfig.Peer {
+	shown := make([]ifconfig.Peer, 0, len(s.PeerList))
+	for _, p := range s.PeerList {
 		shown = append(shown, ifconfig.Peer{
-			Addr: p.Addr, Creator: ifconfig.CreatorID(p.Creator),
+			Addr: s.Link.Config.Scoped(p.Addr), Creator: ifconfig.CreatorID(p.Creator),
 			Kind:  strings.ReplaceAll(p.Kind, " ", "-"), // one word for those who cut lines at blanks
 			State: p.State, Age: ifconfig.Seconds(p.Age), States: p.States, Sync: p.Sync,
 			Problems: append([]string{}, p.Problems...),
@@ -166,7 +175,7 @@ func (n *Node) Status() (control.Status, error) {
 		Table: n.cfg.TableName, Entries: s.Local + s.Imported,
 		Creator: n.cfg.Identity.Creator, Bulk: s.Bulk, Queued: s.Queued,
 		States: control.States{Local: s.Local, Imported: s.Imported},
-		Peers:  shownPeers(s.PeerList),
+		Peers:  shownPeers(s),
 	}
 	if n.cfg.TableUse != nil {
 		// Whether the daemon is well must not depend on it.
