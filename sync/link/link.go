@@ -103,7 +103,10 @@ func (l *Link) checkInterface(c Config) error {
 	}
 	defer q.Close()
 	i, err := q.ByName(c.Syncdev)
-	if errors.Is(err, ifwatch.ErrNoInterface) {
+	switch {
+	case errors.Is(err, ifwatch.ErrNoInterface) && c.Syncdev == IPsecOnly:
+		return c.checkIPsec()
+	case errors.Is(err, ifwatch.ErrNoInterface):
 		return nil
 	}
 	if err != nil {
@@ -222,6 +225,9 @@ func (l *Link) refresh(ctx context.Context, query *ifwatch.Query) (again bool) {
 		return false
 	}
 	i, err := query.ByName(c.Syncdev)
+	if errors.Is(err, ifwatch.ErrNoInterface) && c.Syncdev == IPsecOnly {
+		return l.refreshIPsec(ctx, c, &s)
+	}
 	if err != nil {
 		l.closeSocket()
 		s.Reason = "interface: " + err.Error()
@@ -258,7 +264,7 @@ func (l *Link) refresh(ctx context.Context, query *ifwatch.Query) (again bool) {
 		l.closeSocket()
 	}
 	if l.open == nil {
-		if err := l.openSocket(ctx, c, i); err != nil {
+		if err := l.openSocket(ctx, c, i, nil); err != nil {
 			s.Reason = "socket: " + err.Error()
 			return true
 		}

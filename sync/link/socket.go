@@ -12,15 +12,17 @@ import (
 	mdsocket "github.com/mdlayher/socket"
 	"golang.org/x/sys/unix"
 
+	"github.com/pfsync-linux/pfsync/sync/ipsec"
 	"github.com/pfsync-linux/pfsync/sync/link/ifwatch"
 )
 
-// socket is one raw socket, bound to one interface for its whole life.
+// socket is one raw socket, bound to one interface, or to IPsec, for its whole life.
 type socket struct {
 	conn   *mdsocket.Conn
 	raw    syscall.RawConn
 	config Config
-	index  int
+	index  int         // 0: not bound to one
+	path   *ipsec.Path // nil: what comes by the interface is taken
 	rcvbuf int
 	dst    sockaddr
 
@@ -28,8 +30,8 @@ type socket struct {
 	done chan struct{}      // closed when it has
 }
 
-// openSocket opens a socket on i and starts its reader.
-func (l *Link) openSocket(ctx context.Context, c Config, i ifwatch.Interface) error {
+// openSocket opens a socket on i, or along path, and starts its reader.
+func (l *Link) openSocket(ctx context.Context, c Config, i ifwatch.Interface, path *ipsec.Path) error {
 	family := unix.AF_INET
 	if c.Peer().Is6() {
 		family = unix.AF_INET6
@@ -41,7 +43,7 @@ func (l *Link) openSocket(ctx context.Context, c Config, i ifwatch.Interface) er
 	if err != nil {
 		return err
 	}
-	s := &socket{conn: conn, config: c, index: i.Index, done: make(chan struct{})}
+	s := &socket{conn: conn, config: c, index: i.Index, path: path, done: make(chan struct{})}
 	if err := s.setUp(l.buffer); err != nil {
 		conn.Close()
 		return err
@@ -81,7 +83,11 @@ func (l *Link) closeSocket() {
 	l.out.Store(nil)
 	s.stop()
 	l.mu.Lock()
-	l.counters.closedDrops.Add(uint64(s.drops()))
+	closed := &l.counters.closedDrops
+	if s.path != nil {
+		closed = &l.counters.closedClear
+	}
+	closed.Add(uint64(s.drops()))
 	l.open = nil
 	l.mu.Unlock()
 	s.conn.Close()
@@ -128,6 +134,11 @@ func (s *socket) setUp(buffer int) error {
 	var err error
 	if s.raw, err = s.conn.SyscallConn(); err != nil {
 		return err
+	}
+	if s.path != nil {
+		if err := requireIPsec(s.conn, *s.path, s.config.Peer().Is6()); err != nil {
+			return err
+		}
 	}
 	for _, o := range s.options() {
 		if err := s.conn.SetsockoptInt(o.level, o.opt, o.value); err != nil {
@@ -192,7 +203,7 @@ func join6(fd int, group netip.Addr, index int) error {
 }
 
 // discardQueue throws away what came in before the socket was bound to the
-// interface: it may be from another one.
+// interface, or to IPsec: it may be from elsewhere.
 func (s *socket) discardQueue() error {
 	var b [1]byte
 	return s.raw.Control(func(fd uintptr) {
@@ -204,7 +215,8 @@ func (s *socket) discardQueue() error {
 	})
 }
 
-// drops is how many packets the kernel lost because this socket's queue was full.
+// drops is how many packets the kernel lost because this socket's queue was full, or because
+// its policy did not let them pass.
 // SO_MEMINFO tells it exactly; SO_RXQ_OVFL only with the next packet that gets through.
 func (s *socket) drops() uint32 {
 	const (

@@ -11,10 +11,11 @@ type Status struct {
 	// Run has not looked yet, "no such interface", "down", "no carrier", "no address",
 	// "no IPv6 address", "IPv6 address is tentative",
 	// "no multicast", "loopback", "syncpeer is our own address",
-	// "syncpeer is a broadcast address", "socket: ...", "interface: ...".
+	// "syncpeer is a broadcast address", "waiting for ipsec", "ipsec: ...",
+	// "socket: ...", "interface: ...".
 	Reason string
 
-	Index         int        // of the interface; another one: it was made anew
+	Index         int        // of the interface; another one: it was made anew; 0: IPsec without one
 	MTU           int        // of the interface, in bytes
 	Addr          netip.Addr // our address on it
 	ReceiveBuffer int        // bytes that the kernel granted, as it counts them (twice what was asked for)

@@ -7,6 +7,7 @@ import (
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/sync/engine"
+	"github.com/pfsync-linux/pfsync/sync/link"
 )
 
 // Change applies c as a whole or not at all. It is the control.Node's.
@@ -112,7 +113,7 @@ func (n *Node) check(c ifconfig.Change, next settings) (word string, err error) 
 	mtu := 0 // of the syncdev, when it is there
 	if next.link.Syncdev != "" {
 		var err error
-		if mtu, err = n.cfg.InterfaceMTU(next.link.Syncdev); err != nil && c.Syncdev != nil {
+		if mtu, err = n.cfg.InterfaceMTU(next.link.Syncdev); err != nil && c.Syncdev != nil && next.link.Syncdev != link.IPsecOnly {
 			return "syncdev", fmt.Errorf("SIOCSETPFSYNC: syncdev %s: no such interface", next.link.Syncdev)
 		}
 	}
