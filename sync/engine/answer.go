@@ -135,9 +135,9 @@ func (e *Engine) scanLists() {
 		}
 	}
 	e.states.all(func(_ slot, r *record) {
-		if r.word.ours() {
-			if b := wire.Bucket(r.id); a.lists[b] {
-				lists[b] = append(lists[b], wire.Listed{ID: r.id, Said: r.word.said})
+		if r.word().ours() {
+			if b := wire.Bucket(r.id()); a.lists[b] {
+				lists[b] = append(lists[b], wire.Listed{ID: r.id(), Said: r.said})
 			}
 		}
 	})

@@ -216,12 +216,13 @@ func (e *Engine) offer() {
 	e.stale = e.bulk.ok && e.linuxHere() && !e.bsdHere()
 	e.states.all(func(i slot, r *record) {
 		switch {
-		case r.origin == imported || r.claimed || r.queue != queueNone:
+		case r.origin() == imported || r.is(claimed) || r.queue() != queueNone:
 			return
-		case r.origin == inherited && r.injected && e.stale:
+		case r.origin() == inherited && r.is(injected) && e.stale:
 			return
-		case r.origin == inherited && r.injected:
-			r.lifetime, r.learnt, r.unsure = 0, e.now, true // a lease may be on it
+		case r.origin() == inherited && r.is(injected):
+			r.learn(0, e.now) // a lease may be on it
+			r.set(untimed)
 			e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, i)
 		}
 		e.queueInsert(i)
@@ -250,7 +251,7 @@ func (e *Engine) removeStale() {
 	}
 	e.stale = false
 	e.states.all(func(i slot, r *record) {
-		if r.origin == inherited && r.injected && !r.claimed && r.queue == queueNone {
+		if r.origin() == inherited && r.is(injected) && !r.is(claimed) && r.queue() == queueNone {
 			e.counters.add(staleCopies)
 			e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
 			e.forget(i, nil)

@@ -43,7 +43,7 @@ func (e *Engine) find(s *pfstate.State) slot {
 func (e *Engine) moved(c *pfstate.Change) {
 	i := e.find(&c.State)
 	if i != 0 {
-		if r := e.states.at(i); r.origin != imported && r.id != c.State.ID {
+		if r := e.states.at(i); r.origin() != imported && r.id() != c.State.ID {
 			// The end of its predecessor was lost.
 			e.counters.add(tableLost)
 			e.end(i)
@@ -57,27 +57,28 @@ func (e *Engine) moved(c *pfstate.Change) {
 		}
 		i = e.states.add(&c.State, local, e.now)
 		r := e.states.at(i)
-		r.ref, r.carrier, r.active, r.generation = c.Ref, true, stampOf(e.now), e.dump.generation
-		e.deferring.reused = e.deferring.reused || e.graves.of(r.id) == ended
-		e.graves.dig(r.id)
+		r.ref, r.active, r.generation = c.Ref, momentOf(e.now), e.dump.generation
+		r.set(carrier)
+		e.deferring.reused = e.deferring.reused || e.graves.of(r.id()) == ended
+		e.graves.dig(r.id())
 		e.queueInsert(i)
 		e.await(i)
 		return
 	}
-	if e.states.at(i).origin != imported && e.private(c) {
+	if e.states.at(i).origin() != imported && e.private(c) {
 		e.withdraw(i)
 		return
 	}
 	e.progress(i, c)
-	if r := e.states.at(i); r.early {
-		r.early = false
+	if r := e.states.at(i); r.is(early) {
+		r.clear(early)
 		if c.Kind == pfstate.Created {
 			return // told already
 		}
 	}
-	if r := e.states.at(i); c.Kind == pfstate.Created && r.origin == inherited && !r.claimed {
+	if r := e.states.at(i); c.Kind == pfstate.Created && r.origin() == inherited && !r.is(claimed) {
 		// The first dump showed it before the event did: it is news all the same.
-		e.states.rename(i, r.id, local)
+		e.states.rename(i, r.id(), local)
 		e.queueInsert(i)
 		e.await(i)
 		return
@@ -88,13 +89,14 @@ func (e *Engine) moved(c *pfstate.Change) {
 // progress writes what the table says of a known state into its record.
 func (e *Engine) progress(i slot, c *pfstate.Change) {
 	r := e.states.at(i)
-	if !r.carrier && r.word.by >= firstPeer {
+	if !r.is(carrier) && r.by >= firstPeer {
 		e.counters.add(takenOver)
 	}
-	r.ref, r.carrier, r.active, r.absent, r.generation = c.Ref, true, stampOf(e.now), false, e.dump.generation
-	r.leased, r.doomed, r.retry = false, false, false
+	r.ref, r.active, r.generation = c.Ref, momentOf(e.now), e.dump.generation
+	r.set(carrier)
+	r.clear(absent | leased | doomed | retried | untimed)
 	if c.Kind != pfstate.Seen {
-		r.mute = false
+		r.clear(mute)
 	}
 	// Sequence numbers came from a peer that knows them; this table does not.
 	r.src.State, r.src.WScale = c.State.Src.State, c.State.Src.WScale
@@ -102,8 +104,8 @@ func (e *Engine) progress(i slot, c *pfstate.Change) {
 	r.timeout = c.State.Timeout
 	e.states.observe(i, c)
 	e.states.account(i, &c.State)
-	r.learn(&c.State, e.now)
-	if c.Kind != pfstate.Seen && r.written != 0 && e.now-r.written < time.Second {
+	r.learn(c.State.Expire, e.now)
+	if c.Kind != pfstate.Seen && r.writtenWithin(time.Second, e.now) {
 		// An order may have reached the table after that: a copy's time is not this one's.
 		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, i)
 	}
@@ -121,7 +123,7 @@ func (e *Engine) ended(c *pfstate.Change) {
 	}
 	if c.Expired && e.held() && !r.closed() {
 		// The link is cut: a peer may have gone on with it, and must not hear of our end of it later.
-		r.carrier = false
+		r.clear(carrier)
 		e.attribute(i, word{}, 0)
 	}
 	e.end(i)
@@ -131,18 +133,18 @@ func (e *Engine) ended(c *pfstate.Change) {
 // carried its traffic: a copy that ran out here may well live there.
 func (e *Engine) end(i slot) {
 	r := e.states.at(i)
-	id, word, carrier, unheard := r.id, r.word, r.carrier || r.word.ours(), r.queue == queueIns && r.word.said == 0
-	if twin := r.twin; twin != 0 { // the other state of the same connection has ended with it
+	id, word, carried, unheard := r.id(), r.word(), r.claims(), r.queue() == queueIns && r.said == 0
+	if twin := e.states.twin(i); twin != 0 { // the other state of the same connection has ended with it
 		e.states.untwin(i)
-		e.states.at(twin).carrier = carrier
+		e.states.at(twin).put(carrier, carried)
 		e.end(twin)
 	}
-	if !carrier {
+	if !carried {
 		e.forget(i, nil)
 		e.counters.add(copiesExpired)
 		return
 	}
-	r.word.said = 0 // until its end is told, it counts
+	r.said = 0 // until its end is told, it counts
 	e.forget(i, nil)
 	e.graves.bury(id, ended)
 	if unheard {
@@ -160,7 +162,7 @@ func (e *Engine) forget(i slot, by *peer) {
 	if by != nil {
 		taker = by.self
 	}
-	e.drop(r.id, r.word, taker, e.packetSeq)
+	e.drop(r.id(), r.word(), taker, e.packetSeq)
 	e.dump.ended(e.states.flow(i))
 	e.states.remove(i)
 }
@@ -177,7 +179,7 @@ func (e *Engine) applied(c *pfstate.Change) {
 	case c.Op == pfstate.WriteUpdate:
 		e.prepared(i)
 	case c.Op == pfstate.WriteInsert:
-		if e.states.at(i).queue == queueNone {
+		if e.states.at(i).queue() == queueNone {
 			e.enqueue(i, queueAck)
 		}
 		e.push = true // an update that waits tells it as well
@@ -192,8 +194,8 @@ func (e *Engine) refused(c *pfstate.Change) {
 	}
 	if errors.Is(c.Err, pfstate.ErrNoState) && c.Op == pfstate.WriteUpdate {
 		// It has just left the table, the event is on its way. If a peer carries it, ask that one.
-		if i != 0 && !e.states.at(i).carrier {
-			id := e.states.at(i).id
+		if i != 0 && !e.states.at(i).is(carrier) {
+			id := e.states.at(i).id()
 			e.counters.add(tableLost)
 			e.forget(i, nil)
 			e.request(id)
@@ -215,12 +217,15 @@ func (e *Engine) refused(c *pfstate.Change) {
 	}
 	// Kept, or it would be asked for again and again. What may pass is tried again.
 	r := e.states.at(i)
-	if r.carrier {
+	if r.is(carrier) {
 		return
 	}
 	e.counters.add(badState)
-	r.absent, r.leased, r.until = true, false, 0
-	if r.retry = !errors.Is(c.Err, pfstate.ErrUnsupported); r.retry {
+	r.set(absent)
+	r.clear(leased)
+	r.until = 0
+	r.put(retried, !errors.Is(c.Err, pfstate.ErrUnsupported))
+	if r.is(retried) {
 		e.retryLater(c.Err)
 	}
 }
@@ -232,7 +237,7 @@ func (e *Engine) writeState(w pfstate.Write, i slot) { e.order(w, i, w.Kind == p
 // otherwise only what is of the progress: what rules do to an entry here, they keep.
 func (e *Engine) order(w pfstate.Write, i slot, beyond bool) {
 	r := e.states.at(i)
-	if r.shadow || r.absent && w.Kind != pfstate.WriteInsert {
+	if r.is(shadow) || r.is(absent) && w.Kind != pfstate.WriteInsert {
 		return
 	}
 	w.Ref = r.ref
@@ -247,11 +252,12 @@ func (e *Engine) order(w pfstate.Write, i slot, beyond bool) {
 	e.states.join(i, &w.State)
 	if w.Kind == pfstate.WriteInsert || w.Kind == pfstate.WriteUpdate {
 		e.setTime(r, &w)
-		r.written = e.now
+		r.written = stampOf(e.now)
+		r.set(overtaken)
 	} else if w.Kind == pfstate.WriteProbe {
-		r.probed = e.now + 1 // later than what was ordered before it in the same turn
-		e.probes++
-		r.probe, w.Probe = e.probes, e.probes
+		r.clear(overtaken)
+		e.probes = max(1, e.probes+1)
+		r.probe, w.Probe = e.probes, uint32(e.probes)
 	}
 	if w.Notify { // a packet waits at a peer's
 		e.orders.addUrgent(&w)

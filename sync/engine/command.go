@@ -40,7 +40,7 @@ func (e *Engine) Kill(match func(*pfstate.State) bool) (killed int, err error) {
 			}
 			killed++
 			e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
-			r.carrier = true // whoever answers for it: that it ends is our word
+			r.set(carrier) // whoever answers for it: that it ends is our word
 			e.end(i)
 		})
 		e.push = true
@@ -55,8 +55,8 @@ func (e *Engine) Clear() (cleared int, err error) {
 		e.states.all(func(i slot, r *record) {
 			cleared++
 			e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
-			if r.id.Creator == e.cfg.Creator {
-				e.graves.bury(r.id, ended)
+			if r.creator == e.cfg.Creator {
+				e.graves.bury(r.id(), ended)
 			}
 			e.states.untwin(i)
 			e.forget(i, nil)
@@ -100,7 +100,7 @@ func (e *Engine) Join(part []pfstate.Entry) error {
 			i := e.find(&x.State)
 			if i != 0 {
 				r := e.states.at(i)
-				x.Known = r.origin == imported || r.id == x.State.ID // else it is an entry that has gone since
+				x.Known = r.origin() == imported || r.id() == x.State.ID // else it is an entry that has gone since
 			}
 			switch {
 			case x.Known:

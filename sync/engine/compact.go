@@ -131,7 +131,7 @@ func (e *Engine) bsdKnown() (known bool) {
 // putUpdate writes an update of r, and returns the packet's number and the form.
 func (e *Engine) putUpdate(flags wire.TrailerFlags, i slot, u *wire.UpdC) (n int, f form) {
 	r := e.states.at(i)
-	if e.terse.on && (!r.deep || wire.TersePeer(&u.Src, r.proto) && wire.TersePeer(&u.Dst, r.proto)) {
+	if e.terse.on && (!r.is(deep) || wire.TersePeer(&u.Src, r.proto) && wire.TersePeer(&u.Dst, r.proto)) {
 		e.counters.add(outCompact)
 		n, f = e.out.putCompact(flags, func(w *wire.CompactWriter) bool { return w.Update(u) }), terse
 	}
@@ -274,8 +274,8 @@ func (e *Engine) probeBSD() {
 // someOf is a state of that creator which was told, looked for from start on.
 func (st *store) someOf(creator uint32, start slot) (pfstate.ID, bool) {
 	for n := range st.size {
-		if r := st.at((start + n) % st.size); r.id.Creator == creator && r.word.said != 0 {
-			return r.id, true
+		if r := st.at((start + n) % st.size); r.creator == creator && r.said != 0 {
+			return r.id(), true
 		}
 	}
 	return pfstate.ID{}, false

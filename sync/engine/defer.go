@@ -153,7 +153,7 @@ func (e *Engine) answerers() (yes bool) {
 // may be held.
 func (e *Engine) await(i slot) {
 	d, r := &e.deferring, e.states.at(i)
-	if !d.armed || r.queue != queueIns || !holdable(r.proto) {
+	if !d.armed || r.queue() != queueIns || !holdable(r.proto) {
 		return
 	}
 	f := e.leaving(i)
@@ -164,15 +164,15 @@ func (e *Engine) await(i slot) {
 			return
 		}
 	case !d.list[n].id.IsZero():
-		if e.states.named(d.list[n].id) != 0 && d.list[n].id != r.id {
+		if e.states.named(d.list[n].id) != 0 && d.list[n].id != r.id() {
 			return // two states leave alike: the second is held as long as the first
 		}
 		delete(d.byID, d.list[n].id) // of a predecessor
 		d.list[n].acked, d.list[n].preparing = false, false
 	}
-	d.list[n].id = r.id
-	d.byID[r.id] = n
-	r.askAck = true
+	d.list[n].id = r.id()
+	d.byID[r.id()] = n
+	r.set(askAck)
 	e.states.enqueueFirst(i)
 	e.prepare(n)
 }
@@ -368,7 +368,7 @@ func (e *Engine) makeRoom(but uint16) {
 
 // learn takes the connection that the kernel gives with a packet, before it is in the
 // table, and tells whether it is not.
-func (e *Engine) learn(ct []byte, f flow) (early bool) {
+func (e *Engine) learn(ct []byte, f flow) (isEarly bool) {
 	c := &e.deferring.made
 	confirmed, ok := e.cfg.Queued(ct, c)
 	if !ok || confirmed {
@@ -379,7 +379,7 @@ func (e *Engine) learn(ct []byte, f flow) (early bool) {
 	}
 	e.moved(c)
 	if i := e.find(&c.State); i != 0 {
-		e.states.at(i).early = true
+		e.states.at(i).set(early)
 	}
 	return true
 }
@@ -405,7 +405,7 @@ func (e *Engine) prepare(n uint16) {
 // prepared is called when the table has done so, or refused.
 func (e *Engine) prepared(i slot) {
 	d := &e.deferring
-	n := d.byID[e.states.at(i).id]
+	n := d.byID[e.states.at(i).id()]
 	if n == 0 || !d.list[n].preparing {
 		return
 	}
@@ -433,15 +433,15 @@ func (e *Engine) heardOf(id pfstate.ID) {
 // kernel has given it an entry with the place and the addresses of the old one.
 func (e *Engine) successor(i slot, a wire.Action, s *pfstate.State) bool {
 	r := e.states.at(i)
-	return a == wire.ActIns && s.Flags&pfstate.FlagAck != 0 && !e.late && !r.shadow &&
-		(r.doomed || s.Proto == pfstate.ProtoTCP && s.Src.State <= pfstate.TCPSynSent && r.src.State > s.Src.State)
+	return a == wire.ActIns && s.Flags&pfstate.FlagAck != 0 && !e.late && !r.is(shadow) &&
+		(r.is(doomed) || s.Proto == pfstate.ProtoTCP && s.Src.State <= pfstate.TCPSynSent && r.src.State > s.Src.State)
 }
 
 // acknowledgeKnown answers for a state that was here before it was told with a request for
 // an answer. One that the table has just been given is answered for when it has taken it.
 func (e *Engine) acknowledgeKnown(i slot) {
 	const underway = 100 * time.Millisecond
-	if r := e.states.at(i); !r.absent && r.queue == queueNone && (r.written == 0 || e.now-r.written > underway) {
+	if r := e.states.at(i); !r.is(absent) && r.queue() == queueNone && !r.writtenWithin(underway, e.now) {
 		e.enqueue(i, queueAck)
 	}
 }
@@ -475,7 +475,7 @@ func (e *Engine) checkEarly() {
 			kept = append(kept, u)
 			continue
 		}
-		if i := e.states.named(u.id); i != 0 && e.states.at(i).early {
+		if i := e.states.named(u.id); i != 0 && e.states.at(i).is(early) {
 			e.writeState(pfstate.Write{Kind: pfstate.WriteProbe}, i)
 		}
 	}
@@ -487,8 +487,8 @@ func (e *Engine) urgent() bool {
 	if e.states.queues[queueAck].len > 0 {
 		return true
 	}
-	head := e.states.queues[queueIns].head
-	return head != 0 && e.states.at(head).askAck
+	first := e.states.first(queueIns)
+	return first != 0 && e.states.at(first).is(askAck)
 }
 
 // sendUrgent sends that, ahead of everything else.
@@ -502,8 +502,12 @@ func (e *Engine) sendUrgent() {
 		e.putDeletes()
 		e.deferring.reused = len(e.deletes) > 0
 	}
-	for l := &e.states.queues[queueIns]; l.head != 0 && e.states.at(l.head).askAck && !e.full(); {
-		e.putInsert(l.head)
+	for !e.full() {
+		i := e.states.first(queueIns)
+		if i == 0 || !e.states.at(i).is(askAck) {
+			break
+		}
+		e.putInsert(i)
 	}
 	e.send(e.out.finish())
 }

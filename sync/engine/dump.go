@@ -6,13 +6,17 @@ import (
 	"github.com/pfsync-linux/pfsync/pfstate"
 )
 
+// generation is the lower part of a dump's number: what a complete one has not shown is
+// gone, so that no record is left behind by as many as it counts.
+type generation uint8
+
 // dump follows a dump of the table, which runs beside the events. What ends
 // while it runs must not come back by an older line of it.
 type dump struct {
 	running    bool
 	again      bool // another was wanted meanwhile
 	complete   bool // one has been read to its end
-	generation uint32
+	generation generation
 	endedSince map[flow]struct{} // since the dump was ordered
 
 	began, endedAt time.Duration
@@ -54,59 +58,60 @@ func (e *Engine) seen(c *pfstate.Change) {
 	if r.outdated(c) {
 		return
 	}
-	if r.origin != imported && r.id != c.State.ID {
+	if r.origin() != imported && r.id() != c.State.ID {
 		if _, ended := e.dump.endedSince[flowOf(&c.State)]; !ended {
 			e.moved(c) // a successor whose birth was lost
 		}
 		return
 	}
-	if r.origin != imported && e.private(c) {
+	if r.origin() != imported && e.private(c) {
 		e.withdraw(i)
 		return
 	}
-	if r.mute {
+	if r.is(mute) {
 		e.dump.mutes++
 	}
 	r.generation = e.dump.generation
-	if r.absent {
-		r.absent, r.retry = false, false
+	if r.is(absent) {
+		r.clear(absent | retried)
 	}
-	asked := r.probed
+	late := r.is(overtaken)
 	if c.Op != pfstate.WriteProbe && e.dump.running {
-		asked = e.dump.began
+		late = r.written != 0 && !stampOf(e.dump.began).after(r.written)
 	}
-	if asked <= r.written && r.written != 0 { // asked before the last order was carried out
-		if r.doomed {
+	if late { // it was asked before the last order was carried out
+		if r.is(doomed) {
 			e.writeState(pfstate.Write{Kind: pfstate.WriteProbe}, i)
 		}
 		return
 	}
 	r.ref = c.Ref
 	moved := r.src.State != c.State.Src.State || r.dst.State != c.State.Dst.State
-	if moved && !r.doomed && r.ahead(&c.State) {
+	if moved && !r.is(doomed) && r.ahead(&c.State) {
 		return // an event has overtaken this
 	}
 	switch {
-	case e.touched(r, c.State.Expire), moved && r.leased:
-	case r.doomed:
+	case e.touched(r, c.State.Expire), moved && r.is(leased):
+	case r.is(doomed):
 		e.remove(i)
 		return
-	case r.leased:
+	case r.is(leased):
 		return
 	case moved:
-		if !r.mute {
+		if !r.is(mute) {
 			e.counters.add(tableLost)
 		}
-	case !r.unsure && c.State.Expire > r.expire(e.now)+renewedBy && r.carrier && e.refreshes(r):
+	case !r.is(untimed) && c.State.Expire > r.expire(e.now)+renewedBy && r.is(carrier) && e.refreshes(r):
 		e.counters.add(refreshed)
 	default:
-		if r.carrier || r.until == 0 {
-			r.learn(&c.State, e.now)
-			r.until = e.now + c.State.Expire
+		if r.is(carrier) || r.until == 0 {
+			r.learn(c.State.Expire, e.now)
+			r.clear(untimed)
+			r.until = stampIn(c.State.Expire, e.now)
 		}
 		return
 	}
-	if r.doomed {
+	if r.is(doomed) {
 		e.counters.add(spared)
 	}
 	e.progress(i, c)
@@ -116,7 +121,7 @@ func (e *Engine) seen(c *pfstate.Change) {
 // outdated tells that c answers an earlier probe than the last, of another state
 // of this connection perhaps.
 func (r *record) outdated(c *pfstate.Change) bool {
-	return c.Op == pfstate.WriteProbe && c.Probe != r.probe
+	return c.Op == pfstate.WriteProbe && c.Probe != uint32(r.probe)
 }
 
 // refreshes tells whether a renewed timeout of a state of ours is to be told:
@@ -125,7 +130,7 @@ func (e *Engine) refreshes(r *record) bool {
 	if e.linuxHere() && !e.bsdHere() {
 		return false
 	}
-	return !e.dump.running || (e.now-r.learnt)*3 >= min(r.lifetime, max(time.Second, r.timeout.Default()))
+	return !e.dump.running || r.learnt.age(e.now)*3 >= min(r.lifetime.duration(), max(time.Second, r.timeout.Default()))
 }
 
 // found takes a state of a dump that was not known.
@@ -143,8 +148,10 @@ func (e *Engine) found(c *pfstate.Change) {
 	}
 	i := e.states.add(&c.State, from, e.now)
 	r := e.states.at(i)
-	r.ref, r.carrier, r.generation, r.injected = c.Ref, true, e.dump.generation, c.Injected && looksLeased(&c.State)
-	if r.mute = e.dump.mute && !c.Injected; r.mute {
+	r.ref, r.generation = c.Ref, e.dump.generation
+	r.set(carrier)
+	r.put(injected, c.Injected && looksLeased(&c.State))
+	if r.put(mute, e.dump.mute && !c.Injected); r.is(mute) {
 		e.dump.mutes++
 	}
 	if from == local {
@@ -198,8 +205,8 @@ func (e *Engine) watchDump() {
 // sweepGone ends every state that the last dump should have shown and did not.
 func (e *Engine) sweepGone() {
 	e.states.all(func(i slot, r *record) {
-		if r.generation != e.dump.generation && !r.absent && !r.shadow && e.dump.began > r.written {
-			if !r.mute {
+		if r.generation != e.dump.generation && !r.is(absent) && !r.is(shadow) && (r.written == 0 || stampOf(e.dump.began).after(r.written)) {
+			if !r.is(mute) {
 				e.counters.add(tableLost)
 			}
 			e.end(i)

@@ -19,20 +19,20 @@ func (st *store) setEnds(i slot, src, dst *pfstate.Peer) {
 	a, b := *src, *dst
 	forgetUnseen(r.proto, &a)
 	forgetUnseen(r.proto, &b)
-	deep := a != pfstate.Peer{State: src.State, WScale: src.WScale} || b != pfstate.Peer{State: dst.State, WScale: dst.WScale}
+	more := a != pfstate.Peer{State: src.State, WScale: src.WScale} || b != pfstate.Peer{State: dst.State, WScale: dst.WScale}
 	switch {
-	case deep:
+	case more:
 		st.deep[i] = ends{a, b}
-	case r.deep:
+	case r.is(deep):
 		delete(st.deep, i)
 	}
-	r.deep = deep
+	r.put(deep, more)
 }
 
 // ends gives the peers of the state in i.
 func (st *store) ends(i slot, src, dst *pfstate.Peer) {
 	r := st.at(i)
-	if r.deep {
+	if r.is(deep) {
 		both := st.deep[i]
 		*src, *dst = both[0], both[1]
 	} else {

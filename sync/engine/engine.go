@@ -92,7 +92,7 @@ type Engine struct {
 	serving    walk // our answer to a bulk request
 	sweep      sweep
 	deferring  deferring
-	probes     uint32 // ordered so far
+	probes     uint16 // the last one's number
 	unfit      unfit
 	silence    bool // as was told
 	loose      loosening

@@ -32,8 +32,8 @@ func (e *Engine) private(c *pfstate.Change) bool {
 // withdraw takes back what the peers were told of the state in i, which lives on.
 func (e *Engine) withdraw(i slot) {
 	r := e.states.at(i)
-	id, word := r.id, r.word
-	r.word.said = 0 // until it is taken back, it counts
+	id, word := r.id(), r.word()
+	r.said = 0 // until it is taken back, it counts
 	e.forget(i, nil)
 	if word.said != 0 {
 		e.queueDelete(gone{id: id, word: word})

@@ -10,17 +10,14 @@ func (st *store) account(i slot, s *pfstate.State) {
 	if s.Packets == [2]uint64{} {
 		return
 	}
-	if st.counts == nil {
-		st.counts = make(map[slot]counts)
-	}
-	st.counts[i] = counts{s.Packets, s.Bytes}
+	st.counts.set(i, counts{s.Packets, s.Bytes})
 }
 
 // honest adds what pf's form says of the state in i and a compact message leaves out.
 func (st *store) honest(i slot, s *pfstate.State) {
 	unseen(s.Proto, &s.Src)
 	unseen(s.Proto, &s.Dst)
-	if c, ok := st.counts[i]; ok {
+	if c := st.counts.at(i); c != (counts{}) {
 		s.Packets, s.Bytes = c.packets, c.bytes
 	}
 }

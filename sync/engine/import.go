@@ -54,7 +54,7 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 		case keepBoth:
 			twin = i
 		case replace:
-			if old := e.states.at(i).twin; old != 0 {
+			if old := e.states.twin(i); old != 0 {
 				e.forget(old, nil)
 			}
 			e.forget(i, nil)
@@ -73,11 +73,12 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 	if said != 0 {
 		e.told(i, said)
 	}
-	r.heard, r.generation, r.unsure = stampOf(e.now), e.dump.generation, s.Expire == 0
+	r.heard, r.generation = momentOf(e.now), e.dump.generation
+	r.put(untimed, s.Expire == 0)
 	if twin != 0 {
 		e.marry(twin, i)
 	}
-	if r.shadow && acknowledge {
+	if r.is(shadow) && acknowledge {
 		e.enqueue(i, queueAck) // the table has the connection already
 		e.push = true
 	}
@@ -100,15 +101,15 @@ const (
 func (st *store) judge(i slot, s *pfstate.State) verdict {
 	r := st.at(i)
 	switch {
-	case r.origin == inherited && !r.claimed:
+	case r.origin() == inherited && !r.is(claimed):
 		return adopt
-	case r.id.Creator == s.ID.Creator && r.direction != s.Direction && r.twin == 0:
+	case r.creator == s.ID.Creator && r.direction() != s.Direction && st.twin(i) == 0:
 		return keepBoth
-	case r.id.Creator == s.ID.Creator:
+	case r.creator == s.ID.Creator:
 		return replace
 	case r.closed():
 		return replace // as OpenBSD pf.c does
-	case less(s.ID, r.id):
+	case less(s.ID, r.id()):
 		return adopt
 	}
 	return keepOurs
@@ -125,12 +126,13 @@ func less(a, b pfstate.ID) bool {
 func (e *Engine) adopt(i slot, s *pfstate.State, said uint64) {
 	e.states.unlink(i)
 	r := e.states.at(i)
-	e.heardOf(r.id)
-	e.drop(r.id, r.word, nobody, 0)
-	r.word = word{}
+	e.heardOf(r.id())
+	e.drop(r.id(), r.word(), nobody, 0)
+	r.setWord(word{})
 	e.states.rename(i, s.ID, imported)
 	// An heir only speaks for the one who is gone: for us, who have made the entry.
-	r.claimed, r.carrier = true, r.carrier && !r.injected && e.packetFlags&wire.FlagHeir != 0
+	r.set(claimed)
+	r.put(carrier, r.is(carrier) && !r.is(injected) && e.packetFlags&wire.FlagHeir != 0)
 	e.known(i, s, said)
 }
 
@@ -147,7 +149,7 @@ func (e *Engine) endedHere(s *pfstate.State) bool {
 	}
 	// A successor with the same addresses: what is made here keeps its id.
 	r := e.states.at(i)
-	return r.carrier && r.id.Creator == e.cfg.Creator
+	return r.is(carrier) && r.creator == e.cfg.Creator
 }
 
 // limited tells that a peer has as many states here as it may. All BSD peers
@@ -172,21 +174,22 @@ func (e *Engine) limited(p *peer) bool {
 // names other keys by it speaks of a successor.
 func (e *Engine) known(i slot, s *pfstate.State, said uint64) {
 	r := e.states.at(i)
-	if f := flowOf(s); !r.shadow && !e.states.isFlow(i, &f) {
+	if f := flowOf(s); !r.is(shadow) && !e.states.isFlow(i, &f) {
 		e.remove(i)
 		if e.importState(wire.ActIns, s, said) == refusedForGood && said != 0 {
 			e.refuse(s.ID, said)
 		}
 		return
 	}
-	r.claimed = true
+	r.set(claimed)
 	switch {
 	case said == 0:
-	case e.speaking.linux || r.origin == imported && !r.carrier:
+	case e.speaking.linux || r.origin() == imported && !r.is(carrier):
 		e.told(i, said)
 	}
-	if r.absent && !r.retry {
-		r.learn(s, e.now)
+	if r.is(absent) && !r.is(retried) {
+		r.learn(s.Expire, e.now)
+		r.clear(untimed)
 		return
 	}
 	// Told on request or in bulk: no sign of traffic there, so ours may be fresher.

@@ -41,9 +41,9 @@ func looksLeased(s *pfstate.State) bool {
 
 // leaseOf is the time a copy of a living Linux owner gets, 0: it is none.
 func (e *Engine) leaseOf(r *record) time.Duration {
-	p := e.ownerOf(r.word)
+	p := e.ownerOf(r.word())
 	switch {
-	case p == nil || !p.linux || p.dead || r.carrier:
+	case p == nil || !p.linux || p.dead || r.is(carrier):
 		return 0
 	case r.timeout == pfstate.TCPEstablishedTimeout:
 		return leaseLong
@@ -55,17 +55,18 @@ func (e *Engine) leaseOf(r *record) time.Duration {
 // what is to be seen there if no traffic comes.
 func (e *Engine) setTime(r *record, w *pfstate.Write) {
 	lease := e.leaseOf(r)
-	if r.leased = lease > 0; r.leased {
-		w.State.Expire, r.unsure = lease, false
+	if r.put(leased, lease > 0); lease > 0 {
+		w.State.Expire = lease
+		r.clear(untimed)
 	}
 	if r.until = 0; w.State.Expire > 0 {
-		r.until = e.now + w.State.Expire
+		r.until = stampIn(w.State.Expire, e.now)
 	}
 }
 
 // lease gives the copy in i its time, if its owner lives.
 func (e *Engine) lease(i slot) {
-	if r := e.states.at(i); e.leaseOf(r) > 0 && !r.leased {
+	if r := e.states.at(i); e.leaseOf(r) > 0 && !r.is(leased) {
 		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, i)
 	}
 }
@@ -74,24 +75,24 @@ func (e *Engine) lease(i slot) {
 // is one.
 func (e *Engine) tendLease(i slot) bool {
 	r := e.states.at(i)
-	if r.absent || r.shadow {
+	if r.is(absent) || r.is(shadow) {
 		return false
 	}
-	if r.doomed { // until the probe's answer
+	if r.is(doomed) { // until the probe's answer
 		e.writeState(pfstate.Write{Kind: pfstate.WriteProbe}, i)
 		return true
 	}
 	lease := e.leaseOf(r)
 	switch {
-	case lease == 0 && r.leased && e.mayReturn(r):
+	case lease == 0 && r.is(leased) && e.mayReturn(r):
 		return true
-	case lease == 0 && r.leased && !r.carrier:
+	case lease == 0 && r.is(leased) && !r.is(carrier):
 		e.counters.add(leasesEnded)
 		e.endLease(i)
 		return false
 	case lease == 0:
 		return false
-	case !r.leased || r.until-e.now < lease-leaseAge(lease):
+	case !r.is(leased) || r.until.left(e.now) < lease-leaseAge(lease):
 		e.counters.add(leasesRenewed)
 		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, i)
 	}
@@ -103,32 +104,34 @@ const returnTime = 10 * time.Second
 
 // mayReturn tells that the owner of r has restarted a moment ago.
 func (e *Engine) mayReturn(r *record) bool {
-	p := e.peers.list[r.word.by]
-	return r.word.by >= firstPeer && p != nil && !p.dead && p.life != r.word.life && e.now-p.first < returnTime
+	p := e.peers.list[r.by]
+	return r.by >= firstPeer && p != nil && !p.dead && p.life != r.life && e.now-p.first < returnTime
 }
 
 // endLease puts a copy whose owner is gone on what was announced for it, as of
 // the owner's last sign of life. Without an announcement it is the table's own time.
 func (e *Engine) endLease(i slot) {
 	r := e.states.at(i)
+	left := time.Duration(0)
 	if r.lifetime > 0 {
-		if p := e.peers.list[r.word.by]; r.word.by >= firstPeer && p != nil {
-			r.learnt = max(r.learnt, p.heard)
+		if p := e.peers.list[r.by]; r.by >= firstPeer && p != nil && stampOf(p.heard).after(r.learnt) {
+			r.learnt = stampOf(p.heard)
 		}
-		r.lifetime = max(time.Second, r.expire(e.now))
+		left = max(time.Second, r.expire(e.now))
 	}
-	r.learnt, r.unsure = e.now, r.lifetime == 0
+	r.learn(left, e.now)
+	r.put(untimed, left == 0)
 	e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, i)
 }
 
 // touched tells that traffic has used the entry of a copy, as the table shows it
 // with that much time left.
 func (e *Engine) touched(r *record, left time.Duration) bool {
-	if r.until == 0 || r.carrier {
+	if r.until == 0 || r.is(carrier) {
 		return false
 	}
-	expected := r.until - e.now
-	if r.leased {
+	expected := r.until.left(e.now)
+	if r.is(leased) {
 		return left < expected-leaseSlack || left > expected+time.Minute
 	}
 	return left > expected+orphanSlack

@@ -5,13 +5,13 @@ import (
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
-// What conntrack knows of a state beyond pf's words takes eight bytes of its record;
+// What conntrack knows of a state beyond pf's words takes four bytes of its record, and four beside it where there are marks;
 // the little that few states have is beside the records.
 
 // linux gives what is known of the state in i.
 func (st *store) linux(i slot, x *pfstate.Linux) {
 	r := st.at(i)
-	x.Has, x.Status, x.TCP, x.Mark = r.has, r.status, r.tcp, r.mark
+	x.Has, x.Status, x.TCP, x.Mark = r.has, r.status, r.tcp, st.marks.at(i)
 	if r.has&pfstate.HasRare != 0 {
 		x.Rare = st.rares[i]
 	}
@@ -42,7 +42,8 @@ func (st *store) observe(i slot, c *pfstate.Change) {
 func (st *store) replace(i slot, x *pfstate.Linux, keep pfstate.LinuxFields) {
 	r := st.at(i)
 	had := r.has & pfstate.HasRare
-	r.has, r.status, r.tcp, r.mark = x.Has, x.Status, x.TCP, x.Mark
+	r.has, r.status, r.tcp = x.Has, x.Status, x.TCP
+	st.marks.set(i, x.Mark)
 	if (had|x.Has)&pfstate.HasRare == 0 {
 		return
 	}
@@ -74,7 +75,7 @@ func (st *store) differs(i slot, x *pfstate.Linux) bool {
 	switch {
 	case x.Has == 0:
 		return false
-	case r.has&told != x.Has&told, r.mark != x.Mark:
+	case r.has&told != x.Has&told, st.marks.at(i) != x.Mark:
 		return true
 	case r.has&pfstate.HasStatus != 0 && r.status != x.Status, r.has&pfstate.HasTCP != 0 && r.tcp != x.TCP:
 		return true
@@ -88,7 +89,7 @@ func (st *store) differs(i slot, x *pfstate.Linux) bool {
 // update is what an update says of the state in i.
 func (st *store) update(i slot, u *wire.UpdC) {
 	r := st.at(i)
-	*u = wire.UpdC{ID: r.id, Timeout: r.timeout}
+	*u = wire.UpdC{ID: r.id(), Timeout: r.timeout}
 	st.ends(i, &u.Src, &u.Dst)
 	st.linux(i, &u.Linux)
 }
@@ -97,10 +98,10 @@ func (st *store) update(i slot, u *wire.UpdC) {
 func (st *store) name(i slot, f form) uint64 {
 	r := st.at(i)
 	src, dst := pfstate.Peer{State: r.src.State, WScale: r.src.WScale}, pfstate.Peer{State: r.dst.State, WScale: r.dst.WScale}
-	if f == plain || r.has&^pfstate.HasMark == 0 && r.mark == 0 {
-		return wire.Said(r.id, &src, &dst, r.timeout)
+	if f == plain || r.has&^pfstate.HasMark == 0 && st.marks.at(i) == 0 {
+		return wire.Said(r.id(), &src, &dst, r.timeout)
 	}
 	var x pfstate.Linux
 	st.linux(i, &x)
-	return wire.SaidCompact(r.id, &src, &dst, r.timeout, &x)
+	return wire.SaidCompact(r.id(), &src, &dst, r.timeout, &x)
 }

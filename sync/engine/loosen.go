@@ -34,10 +34,10 @@ func (e *Engine) loosenTurn() {
 			continue
 		}
 		r := e.states.at(e.loose.next)
-		if r.origin == imported || r.proto != pfstate.ProtoTCP || r.loose || r.absent || r.shadow || r.injected {
+		if r.origin() == imported || r.proto != pfstate.ProtoTCP || r.is(loose) || r.is(absent) || r.is(shadow) || r.is(injected) {
 			continue
 		}
-		r.loose = true
+		r.set(loose)
 		e.counters.add(loosened)
 		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, e.loose.next)
 	}

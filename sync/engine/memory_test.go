@@ -20,7 +20,7 @@ func live() uint64 {
 // What 200,000 states take in the engine that has them, and in that of a peer. The bound
 // is for two daemons with 500,000 states beside a pair of conntrackd (274 MB).
 func TestStatesTakeLittleMemory(t *testing.T) {
-	const n, most = 200000, 230
+	const n, most = 200000, 110
 	number := func(i int) pfstate.State {
 		s := tcp(us, i, estab, estab)
 		s.Wire.Port[1], s.Stack.Port[1] = uint16(i>>16), uint16(i>>16)

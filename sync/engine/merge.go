@@ -13,7 +13,7 @@ import (
 // lives on for expire; 0 begins a full period, however long the table has it.
 func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 	r := e.states.at(i)
-	r.heard = stampOf(e.now)
+	r.heard = momentOf(e.now)
 	// Traffic may have moved the table's entry on, the event of it on its way to us:
 	// what is no news must not set it back.
 	news := r.behind(u)
@@ -35,10 +35,10 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 	if staleSides < 2 {
 		e.states.setEnds(i, src, dst)
 	}
-	if expire == 0 && (r.shadow || r.absent) {
+	if expire == 0 && (r.is(shadow) || r.is(absent)) {
 		expire = u.Timeout.Default() // no table to ask
 	}
-	if r.absent && r.retry { // not in the table, but it may be soon
+	if r.is(absent) && r.is(retried) { // not in the table, but it may be soon
 		if staleSides < 2 {
 			r.timeout = u.Timeout
 			e.states.tell(i, &u.Linux)
@@ -50,16 +50,17 @@ func (e *Engine) merge(i slot, u *wire.UpdC, expire time.Duration) {
 		if staleSides == 1 { // neither's class fits the sum; pf takes the peer's and is corrected later
 			r.timeout, expire = pfstate.TimeoutOf(r.proto, r.src.State, r.dst.State), 0
 		}
-		if r.carrier && !news && e.speaking.linux {
+		if r.is(carrier) && !news && e.speaking.linux {
 			return // what traffic does with the entry is better known here
 		}
 		if beyond {
 			e.states.tell(i, &u.Linux)
 		}
-		if r.carrier {
+		if r.is(carrier) {
 			expire = 0
 		}
-		r.learnt, r.lifetime, r.unsure = e.now, expire, expire == 0
+		r.learn(expire, e.now)
+		r.put(untimed, expire == 0)
 		e.order(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: !news}, i, beyond)
 	}
 	if staleSides > 0 {

@@ -45,10 +45,10 @@ func (w word) ours() bool { return w.by == ourselves && w.said != 0 }
 
 // orphan tells that nobody alive answers for the state.
 func (e *Engine) orphan(r *record) bool {
-	if r.word.ours() || r.carrier {
+	if r.word().ours() || r.is(carrier) {
 		return false
 	}
-	p := e.ownerOf(r.word)
+	p := e.ownerOf(r.word())
 	return p == nil || p.dead
 }
 
@@ -81,10 +81,11 @@ func (p *peer) lost(by owner, seq uint64, now time.Duration) {
 // attribute replaces the word on the state in i.
 func (e *Engine) attribute(i slot, w word, seq uint64) {
 	r := e.states.at(i)
-	e.drop(r.id, r.word, w.by, seq)
-	r.word, r.saidIn = w, uint32(seq)
+	e.drop(r.id(), r.word(), w.by, seq)
+	r.setWord(w)
+	r.saidIn = uint32(seq)
 	if d := e.digestOf(w); d != nil {
-		d.add(r.id, w.said)
+		d.add(r.id(), w.said)
 		if p := e.ownerOf(w); p != nil {
 			p.imported++
 		}
@@ -99,11 +100,11 @@ func (e *Engine) say(i slot, seq uint64, f form) {
 // inherit is say for a state whose owner is gone.
 func (e *Engine) inherit(i slot, seq uint64, f form) {
 	e.say(i, seq, f)
-	e.states.at(i).word.heir = true
+	e.states.at(i).set(heir)
 }
 
 // claims tells whether an update of r that we send says that we answer for it.
-func (r *record) claims() bool { return r.carrier || r.word.ours() }
+func (r *record) claims() bool { return r.is(carrier) || r.word().ours() }
 
 // told notes that the packet being read says of the state in i what said stands
 // for, and that its sender answers for it; unless our own word, which the sender
@@ -114,23 +115,23 @@ func (e *Engine) told(i slot, said uint64) {
 		e.attribute(i, word{said: said, by: p.self, life: p.life}, 0)
 		return
 	}
-	heir := e.packetFlags&wire.FlagHeir != 0
+	asHeir := e.packetFlags&wire.FlagHeir != 0
 	switch {
-	case r.word.ours() && heir && !r.word.heir:
+	case r.word().ours() && asHeir && !r.is(heir):
 		// We are not gone, and it will hear so.
 		e.counters.add(crossedClaims)
 		return
-	case r.word.ours() && r.word.heir == heir && e.crossed(r) && e.cfg.Creator < p.creator:
+	case r.word().ours() && r.is(heir) == asHeir && e.crossed(r) && e.cfg.Creator < p.creator:
 		e.counters.add(crossedClaims)
 		return
-	case heir && r.carrier:
+	case asHeir && r.is(carrier):
 		// Nor are we: said again, it is ours.
 		e.attribute(i, word{said: said, by: p.self, life: p.life}, e.packetSeq)
 		e.updateEvent(i)
 		return
 	}
 	e.attribute(i, word{said: said, by: p.self, life: p.life}, e.packetSeq)
-	r.carrier, r.doomed = false, false
+	r.clear(carrier | doomed)
 }
 
 // crossed tells that the sender of the packet being read had not heard our word on r.

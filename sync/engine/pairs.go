@@ -48,7 +48,7 @@ func (e *Engine) hasPartner(id pfstate.ID) bool {
 // half tells whether the state in i is to be told with another half.
 func (e *Engine) half(i slot) bool {
 	r := e.states.at(i)
-	return e.paired && r.twin == 0 && e.hasPartner(r.id)
+	return e.paired && e.states.twin(i) == 0 && e.hasPartner(r.id())
 }
 
 // halves tells that they are told in the packets being built: the compact form is for
@@ -128,7 +128,7 @@ func (e *Engine) otherTold(s *pfstate.State) bool {
 	if i == 0 {
 		return false
 	}
-	e.update = wire.UpdC{ID: e.states.at(i).id, Src: s.Src, Dst: s.Dst, Timeout: s.Timeout}
+	e.update = wire.UpdC{ID: e.states.at(i).id(), Src: s.Src, Dst: s.Dst, Timeout: s.Timeout}
 	e.updateTold(i, &e.update)
 	return true
 }
@@ -136,7 +136,7 @@ func (e *Engine) otherTold(s *pfstate.State) bool {
 // stackFlow is the connection as the stack sees it: of a state in after, of a state
 // out before translation. The two states of a pf have it in common.
 func (st *store) stackFlow(i slot) flow {
-	_, first := before(st.at(i).direction)
+	_, first := before(st.at(i).direction())
 	return st.flowBy(i, stackKey, first)
 }
 
@@ -150,7 +150,7 @@ func (st *store) leaveStack(i slot) {
 // redirected tells that the record in i is a pf's state of direction in whose
 // destination is translated: the connection has another flow behind it.
 func (st *store) redirected(i slot) bool {
-	return st.at(i).direction == pfstate.In && st.translated(i)
+	return st.at(i).direction() == pfstate.In && st.translated(i)
 }
 
 // otherOf finds the other state of the connection that s is a half of, where the
@@ -169,7 +169,7 @@ func (st *store) otherOf(s *pfstate.State) slot {
 		return 0
 	}
 	other := st.at(i)
-	if other.twin != 0 || other.origin != imported || other.id.Creator != s.ID.Creator || other.direction == s.Direction {
+	if st.twin(i) != 0 || other.origin() != imported || other.creator != s.ID.Creator || other.direction() == s.Direction {
 		return 0
 	}
 	return i
@@ -179,15 +179,16 @@ func (st *store) otherOf(s *pfstate.State) slot {
 // connection are.
 func (st *store) join(i slot, s *pfstate.State) {
 	r := st.at(i)
-	if r.twin == 0 {
+	twin := st.twin(i)
+	if twin == 0 {
 		return
 	}
-	other := st.at(r.twin)
+	other := st.at(twin)
 	var t pfstate.State
-	st.unpack(r.twin, &t)
-	t.Direction, t.Proto = other.direction, other.proto
+	st.unpack(twin, &t)
+	t.Direction, t.Proto = other.direction(), other.proto
 	in, out := s, &t
-	if r.direction == pfstate.Out {
+	if r.direction() == pfstate.Out {
 		in, out = out, in
 	}
 	if pfstate.Halves(in, out) {
@@ -204,7 +205,7 @@ func (e *Engine) marry(i, j slot) {
 		e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i) // by another flow than the two will have
 	}
 	e.states.pair(i, j)
-	if e.states.at(j).shadow && apart && e.states.translated(j) {
+	if e.states.at(j).is(shadow) && apart && e.states.translated(j) {
 		// The entry is there, but not yet what becomes of its source.
 		e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
 		e.writeState(pfstate.Write{Kind: pfstate.WriteInsert}, i)
@@ -215,8 +216,8 @@ func (e *Engine) marry(i, j slot) {
 // connection alone from now on: under its own flow, if that is another.
 func (e *Engine) divorce(i slot) {
 	r := e.states.at(i)
-	twin := r.twin
-	apart := twin != 0 && !r.shadow && e.states.flow(i) != e.states.flow(twin)
+	twin := e.states.twin(i)
+	apart := twin != 0 && !r.is(shadow) && e.states.flow(i) != e.states.flow(twin)
 	if apart {
 		e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
 	}

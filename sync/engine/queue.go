@@ -63,7 +63,7 @@ func (e *Engine) updateEvent(i slot) {
 	if !e.settings.Up || r.flags&pfstate.FlagNoSync != 0 {
 		return
 	}
-	switch r.queue {
+	switch r.queue() {
 	case queueNone, queueAck: // the update releases the peer's packet as well
 		e.enqueue(i, queueUpdC)
 	case queueUpdC, queueUpd:
@@ -74,14 +74,14 @@ func (e *Engine) updateEvent(i slot) {
 			}
 		}
 	}
-	if r.heard != 0 && r.heard.age(e.now) < fastBound {
+	if r.heard.since(e.now) < fastBound {
 		e.push = true
 	}
 }
 
 // updateRequested follows pf's pfsync_update_state_req.
 func (e *Engine) updateRequested(i slot) {
-	switch e.states.at(i).queue {
+	switch e.states.at(i).queue() {
 	case queueNone, queueAck, queueUpdC:
 		e.enqueue(i, queueUpd)
 	}
@@ -91,8 +91,8 @@ func (e *Engine) updateRequested(i slot) {
 // dropQueues forgets what is waiting; the states stay.
 func (e *Engine) dropQueues() {
 	for q := range e.states.queues {
-		for e.states.queues[q].head != 0 {
-			e.states.unlink(e.states.queues[q].head)
+		for i := e.states.first(queueKind(q)); i != 0; i = e.states.first(queueKind(q)) {
+			e.states.unlink(i)
 		}
 	}
 	for _, g := range e.deletes {

@@ -293,7 +293,7 @@ func (e *Engine) receiveState(a wire.Action, s *pfstate.State) bool {
 // newer of the state in i already.
 func (e *Engine) overtaken(i slot) bool {
 	r := e.states.at(i)
-	if e.late && e.ownerOf(r.word) == e.speaking && int32(uint32(e.packetSeq)-r.saidIn) < 0 {
+	if e.late && e.ownerOf(r.word()) == e.speaking && int32(uint32(e.packetSeq)-r.saidIn) < 0 {
 		e.counters.add(crossedClaims)
 		return true
 	}
@@ -318,7 +318,7 @@ func (e *Engine) receiveUpdate(u *wire.UpdC) {
 	switch {
 	case i != 0 && e.overtaken(i):
 	case i != 0:
-		u.ID = e.states.at(i).id
+		u.ID = e.states.at(i).id()
 		e.updateTold(i, u)
 	case e.graveOf(u.ID) == noGrave:
 		e.request(u.ID)
@@ -328,13 +328,13 @@ func (e *Engine) receiveUpdate(u *wire.UpdC) {
 // updateTold takes an update of the state in i.
 func (e *Engine) updateTold(i slot, u *wire.UpdC) {
 	r := e.states.at(i)
-	e.heardOf(r.id)
+	e.heardOf(r.id())
 	switch {
 	case e.packetFlags&wire.FlagAnswer != 0:
 	case e.speaking.linux:
 		e.told(i, wire.SaidCompact(u.ID, &u.Src, &u.Dst, u.Timeout, &u.Linux))
 	case r.behind(u) || !r.justActive(e.now):
-		r.carrier = false // the peer has seen traffic; else it only answers a stale message
+		r.clear(carrier) // the peer has seen traffic; else it only answers a stale message
 		e.told(i, wire.Said(u.ID, &u.Src, &u.Dst, u.Timeout))
 	}
 	e.merge(i, u, 0)
@@ -386,10 +386,10 @@ func (e *Engine) removeFor(id pfstate.ID, i slot) {
 		}
 		return
 	}
-	if r := e.states.at(i); p.linux && !r.closed() && e.forwarded != 0 && e.forwarded >= r.learnt && !r.absent && !r.shadow {
+	if r := e.states.at(i); p.linux && !r.closed() && e.forwarded != 0 && !r.learnt.after(stampOf(e.forwarded)) && !r.is(absent) && !r.is(shadow) {
 		// Its owner saw no more traffic; but it may have moved here, without an event.
 		e.attribute(i, word{by: p.self}, e.packetSeq)
-		r.doomed = true
+		r.set(doomed)
 		e.writeState(pfstate.Write{Kind: pfstate.WriteProbe}, i)
 		return
 	}
@@ -410,13 +410,13 @@ func (e *Engine) holds(i slot, answer bool) bool {
 	case e.overtaken(i):
 		return true
 	case answer: // it does not know the state: what of it, if it is another's
-		if owner := e.ownerOf(r.word); owner == p || owner == nil && !r.claims() {
+		if owner := e.ownerOf(r.word()); owner == p || owner == nil && !r.claims() {
 			return false
 		}
 		return true
-	case r.word.ours() && r.word.heir:
+	case r.word().ours() && r.is(heir):
 		return false
-	case r.word.ours() && e.crossed(r), r.carrier && !r.word.ours() && r.queue != queueNone:
+	case r.word().ours() && e.crossed(r), r.is(carrier) && !r.word().ours() && r.queue() != queueNone:
 		e.counters.add(crossedClaims)
 		e.updateRequested(i) // in full: it has forgotten it
 		return true
@@ -439,8 +439,8 @@ func (e *Engine) receiveClr(s wire.Section) {
 		}
 		c.IfName = c.IfName.Trimmed() // "" of OpenBSD has something behind it
 		e.states.all(func(i slot, r *record) {
-			if r.id.Creator == c.Creator && e.boundTo(i, c.IfName) {
-				e.removeFor(r.id, i)
+			if r.creator == c.Creator && e.boundTo(i, c.IfName) {
+				e.removeFor(r.id(), i)
 			}
 		})
 	}
@@ -453,7 +453,7 @@ func (e *Engine) boundTo(i slot, ifName pfstate.IfName) bool {
 		return true
 	}
 	name := pfstate.AnyInterface
-	if e.states.at(i).extra {
+	if e.states.at(i).is(extended) {
 		name = e.states.extras[i].ifName.Trimmed()
 	}
 	return name == ifName

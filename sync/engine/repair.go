@@ -265,8 +265,8 @@ func (e *Engine) mend(p *peer) {
 		}
 	}
 	e.states.all(func(_ slot, rec *record) {
-		if rec.word.by == p.self && rec.word.life == p.life && rec.word.said != 0 {
-			extra(rec.id)
+		if rec.by == p.self && rec.life == p.life && rec.said != 0 {
+			extra(rec.id())
 		}
 	})
 	for id := range p.refused {
@@ -284,12 +284,12 @@ func (e *Engine) mend(p *peer) {
 // whether p has to tell what it last said.
 func (e *Engine) dispute(p *peer, i slot, said uint64) (ask bool) {
 	r := e.states.at(i)
-	switch owner := e.ownerOf(r.word); {
+	switch owner := e.ownerOf(r.word()); {
 	case owner == p:
-		return r.word.said != said
+		return r.said != said
 	case r.claims():
 		// It has not heard our word, or we not its. Said again, it counts.
-		if r.carrier || e.cfg.Creator < p.creator {
+		if r.is(carrier) || e.cfg.Creator < p.creator {
 			e.updateEvent(i)
 			e.push = true
 			return false

@@ -12,7 +12,7 @@ import (
 
 // kept tells that r may be known to the peers by this id from before the restart.
 func (r *record) kept(creator uint32) bool {
-	return r.origin == inherited && !r.injected && !r.claimed && r.id.Creator == creator && r.word.said == 0
+	return r.origin() == inherited && !r.is(injected) && !r.is(claimed) && r.creator == creator && r.said == 0
 }
 
 // sendHave tells the peers the digests of what was found in the table.
@@ -24,7 +24,7 @@ func (e *Engine) sendHave() {
 	some := false
 	e.states.all(func(i slot, r *record) {
 		if r.kept(e.cfg.Creator) {
-			sums[wire.Bucket(r.id)] += e.states.name(i, terse)
+			sums[wire.Bucket(r.id())] += e.states.name(i, terse)
 			some = true
 		}
 	})
@@ -58,11 +58,11 @@ func (e *Engine) compareHave(p *peer) {
 	if len(have) != wire.Buckets || p.creator == 0 {
 		return
 	}
-	orphaned := func(r *record) bool { return r.id.Creator == p.creator && e.orphan(r) }
+	orphaned := func(r *record) bool { return r.creator == p.creator && e.orphan(r) }
 	var sums [wire.Buckets]uint64
 	e.states.all(func(i slot, r *record) {
 		if orphaned(r) {
-			sums[wire.Bucket(r.id)] += e.states.name(i, terse)
+			sums[wire.Bucket(r.id())] += e.states.name(i, terse)
 		}
 	})
 	var same [wire.Buckets / 8]byte
@@ -72,7 +72,7 @@ func (e *Engine) compareHave(p *peer) {
 		}
 	}
 	e.states.all(func(i slot, r *record) {
-		if b := wire.Bucket(r.id); same[b/8]&(1<<(b%8)) != 0 && orphaned(r) {
+		if b := wire.Bucket(r.id()); same[b/8]&(1<<(b%8)) != 0 && orphaned(r) {
 			e.attribute(i, word{said: e.states.name(i, terse), by: p.self, life: p.life}, e.packetSeq)
 		}
 	})
@@ -95,8 +95,8 @@ func (e *Engine) receiveSame(p *peer, body []byte) error {
 		return err
 	}
 	e.states.all(func(i slot, r *record) {
-		if b := wire.Bucket(r.id); same[b/8]&(1<<(b%8)) != 0 && r.kept(e.cfg.Creator) {
-			r.claimed = true
+		if b := wire.Bucket(r.id()); same[b/8]&(1<<(b%8)) != 0 && r.kept(e.cfg.Creator) {
+			r.set(claimed)
 			e.attribute(i, word{said: e.states.name(i, terse), by: ourselves}, 0)
 		}
 	})

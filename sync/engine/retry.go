@@ -50,8 +50,8 @@ func (e *Engine) retryTurn() {
 	t.wait = min(2*t.wait, retryMost)
 	t.refused, t.at = 0, e.now+t.wait
 	e.states.all(func(i slot, r *record) {
-		if r.absent && r.retry && e.orders.n < probesBound {
-			r.absent = false
+		if r.is(absent) && r.is(retried) && e.orders.n < probesBound {
+			r.clear(absent)
 			e.counters.add(insertsRetried)
 			e.writeState(pfstate.Write{Kind: pfstate.WriteInsert}, i)
 		}

@@ -165,9 +165,13 @@ func (e *Engine) flush() (more bool) {
 func (e *Engine) full() bool { return e.out.open >= packetsATurn }
 
 func (e *Engine) putAcks() {
-	for l := &e.states.queues[queueAck]; l.head != 0 && !e.full(); {
-		id := e.states.at(l.head).id
-		e.states.unlink(l.head)
+	for !e.full() {
+		i := e.states.first(queueAck)
+		if i == 0 {
+			return
+		}
+		id := e.states.at(i).id()
+		e.states.unlink(i)
 		e.counters.out[wire.ActInsAck]++
 		e.out.put(0, func(w *wire.Writer) bool { return w.ID(wire.ActInsAck, id) })
 		e.terse.show(func(p *packets) { p.put(0, func(w *wire.Writer) bool { return w.ID(wire.ActInsAck, id) }) })
@@ -176,8 +180,11 @@ func (e *Engine) putAcks() {
 
 func (e *Engine) putUpdates() {
 	u := &e.out.update
-	for l := &e.states.queues[queueUpdC]; l.head != 0 && !e.full(); {
-		i := l.head
+	for !e.full() {
+		i := e.states.first(queueUpdC)
+		if i == 0 {
+			return
+		}
 		r := e.states.at(i)
 		e.states.update(i, u)
 		e.states.unlink(i)
@@ -211,15 +218,18 @@ func (e *Engine) putDeletes() {
 }
 
 func (e *Engine) putStates(q queueKind, a wire.Action) {
-	for l := &e.states.queues[q]; l.head != 0 && !e.full(); {
-		i := l.head
+	for !e.full() {
+		i := e.states.first(q)
+		if i == 0 {
+			return
+		}
 		if a == wire.ActIns {
 			e.putInsert(i)
 			continue
 		}
 		e.states.unlink(i)
 		r := e.states.at(i)
-		r.claimed = r.claimed || e.linkState.Up
+		r.traits |= e.reached()
 		if r.claims() {
 			n, f := e.putState(0, i, a)
 			e.say(i, e.seqOf(n), f)
@@ -229,11 +239,19 @@ func (e *Engine) putStates(q queueKind, a wire.Action) {
 	}
 }
 
+// reached is what a state is that is told now.
+func (e *Engine) reached() traits {
+	if e.linkState.Up {
+		return claimed
+	}
+	return 0
+}
+
 // putInsert tells the state in i, which waits for that.
 func (e *Engine) putInsert(i slot) {
 	e.states.unlink(i)
 	r := e.states.at(i)
-	r.claimed = r.claimed || e.linkState.Up
+	r.traits |= e.reached()
 	n, f := e.putState(0, i, wire.ActIns)
 	e.say(i, e.seqOf(n), f)
 }
@@ -244,9 +262,9 @@ func (e *Engine) putState(flags wire.TrailerFlags, i slot, a wire.Action) (int, 
 	s := &e.out.state
 	e.states.bare(i, e.now, s)
 	s.Flags &^= pfstate.FlagNoSync | pfstate.FlagAck
-	if r := e.states.at(i); r.askAck && a == wire.ActIns {
+	if r := e.states.at(i); r.is(askAck) && a == wire.ActIns {
 		s.Flags |= pfstate.FlagAck
-		r.askAck = false
+		r.clear(askAck)
 	}
 	e.counters.out[a]++
 	return e.putFull(flags, i, s, a)

@@ -64,6 +64,9 @@ func (e *Engine) sweepTurn() {
 			s.next = 1
 		}
 		if e.states.used(s.next) {
+			r := e.states.at(s.next)
+			r.heard.fade(e.now)
+			r.active.fade(e.now)
 			e.askAfter(s.next)
 		}
 	}
@@ -78,15 +81,15 @@ func (e *Engine) askAfter(i slot) {
 	if e.tendLease(i) {
 		return
 	}
-	passed, bound := e.now-r.learnt, min(r.lifetime, max(time.Second, r.timeout.Default()))
-	if !r.carrier {
+	passed, bound := r.learnt.age(e.now), min(r.lifetime.duration(), max(time.Second, r.timeout.Default()))
+	if !r.is(carrier) {
 		bound = min(bound, copyBound)
 	}
-	if !r.unsure && (passed*3 < bound || passed < time.Second) {
+	if !r.is(untimed) && (passed*3 < bound || passed < time.Second) {
 		return
 	}
-	if r.absent || r.shadow {
-		if owner := e.ownerOf(r.word); r.expire(e.now) == 0 && (owner == nil || !owner.linux || owner.dead) {
+	if r.is(absent) || r.is(shadow) {
+		if owner := e.ownerOf(r.word()); r.expire(e.now) == 0 && (owner == nil || !owner.linux || owner.dead) {
 			e.forget(i, nil)
 		}
 		return

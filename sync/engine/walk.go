@@ -82,20 +82,20 @@ func (e *Engine) walkOn() {
 // nobody answers for any more we answer for from now on.
 func (e *Engine) serve(i slot) {
 	switch r := e.states.at(i); {
-	case r.queue == queueIns:
-	case r.origin == inherited && !r.claimed && (r.injected || !e.serving.all && e.bulk.state != bulkIdle):
+	case r.queue() == queueIns:
+	case r.origin() == inherited && !r.is(claimed) && (r.is(injected) || !e.serving.all && e.bulk.state != bulkIdle):
 		// Perhaps a copy of before the restart: its owner has not told yet what it
 		// calls it. What nobody does is offered when our own bulk update is over.
 	case r.claims():
-		r.claimed = true
+		r.set(claimed)
 		n, f := e.putState(0, i, wire.ActUpd)
 		e.say(i, e.seqOf(n), f)
 	case e.orphan(r):
-		r.claimed = true
+		r.set(claimed)
 		n, f := e.putState(wire.FlagHeir, i, wire.ActUpd)
 		e.inherit(i, e.seqOf(n), f)
-	case e.serving.all || !e.ownerOf(r.word).linux:
-		r.claimed = true
+	case e.serving.all || !e.ownerOf(r.word()).linux:
+		r.set(claimed)
 		e.putState(wire.FlagAnswer, i, wire.ActUpd)
 	}
 }
