@@ -51,6 +51,7 @@ const (
 	bulkFailed
 	bulkServed
 	bulkRepeated
+	bulkForeign
 	demotionsFailed
 	loosened
 
@@ -144,6 +145,7 @@ var counterTable = [numCounters]struct{ name, help string }{
 	bulkFailed:       {"bulkfailed", "bulk updates given up"},
 	bulkServed:       {"bulkserved", "bulk updates sent"},
 	bulkRepeated:     {"bulkrepeated", "bulk requests that came while one was being served"},
+	bulkForeign:      {"bulkforeign", "ends of bulk updates that were asked for before ours ignored"},
 	loosened:         {"loosened", "connections that may have moved, whose windows the table checks no longer"},
 	demotionsFailed:  {"undemotedfailed", "times that a demotion ended without the states of the peers"},
 

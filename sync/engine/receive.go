@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/auth"
@@ -476,6 +477,10 @@ func (e *Engine) receiveBus(s wire.Section) {
 	case wire.BusStart:
 		e.bulkEvent(bulkStart)
 	case wire.BusEnd:
+		if b.EndTime > e.now-e.bulk.asked+time.Second { // its seconds are cut. FreeBSD if_pfsync.c, pfsync_in_bus
+			e.counters.add(bulkForeign)
+			return
+		}
 		if len(e.speaking.window.gaps) > 0 { // what is missing is a part of it
 			e.speaking.busEnd = true
 			return
