@@ -23,7 +23,7 @@ import (
 	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
 
-var peer = netip.MustParseAddr("10.9.0.1")
+var guestA = netip.MustParseAddr("10.9.0.1")
 
 type noTap struct{}
 
@@ -59,7 +59,7 @@ func newFirewall(t *testing.T) *firewall {
 }
 
 func (f *firewall) hear(payload []byte) {
-	f.port.Inject(link.Packet{Src: peer, TTL: 255, Payload: slices.Clone(payload)})
+	f.port.Inject(link.Packet{Src: guestA, TTL: 255, Payload: slices.Clone(payload)})
 }
 
 func (f *firewall) tell(d wire.Dialect, build func(*wire.Writer)) {
