@@ -95,13 +95,16 @@ func (st *store) update(i slot, u *wire.UpdC) {
 }
 
 // name is what the state in i is called by who says it in that form, as it stands.
-func (st *store) name(i slot, f form) uint64 {
-	r := st.at(i)
+func (e *Engine) name(i slot, f form) uint64 {
+	r := e.states.at(i)
 	src, dst := pfstate.Peer{State: r.src.State, WScale: r.src.WScale}, pfstate.Peer{State: r.dst.State, WScale: r.dst.WScale}
-	if f == plain || r.has&^pfstate.HasMark == 0 && st.marks.at(i) == 0 {
+	switch {
+	case f == plain: // a peer reads what the dialect has of it
+		return wire.Said(r.id(), &src, &dst, e.dialect.Timeout(r.timeout))
+	case r.has&^pfstate.HasMark == 0 && e.states.marks.at(i) == 0:
 		return wire.Said(r.id(), &src, &dst, r.timeout)
 	}
 	var x pfstate.Linux
-	st.linux(i, &x)
+	e.states.linux(i, &x)
 	return wire.SaidCompact(r.id(), &src, &dst, r.timeout, &x)
 }

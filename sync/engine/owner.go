@@ -94,7 +94,7 @@ func (e *Engine) attribute(i slot, w word, seq uint64) {
 
 // say notes that packet seq says the state in i in that form, and that we answer for it.
 func (e *Engine) say(i slot, seq uint64, f form) {
-	e.attribute(i, word{said: e.states.name(i, f), by: ourselves}, seq)
+	e.attribute(i, word{said: e.name(i, f), by: ourselves}, seq)
 }
 
 // inherit is say for a state whose owner is gone.

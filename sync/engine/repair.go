@@ -296,7 +296,7 @@ func (e *Engine) dispute(p *peer, i slot, said uint64) (ask bool) {
 		}
 		return true
 	}
-	if e.states.name(i, terse) != said && e.states.name(i, plain) != said {
+	if e.name(i, terse) != said && e.name(i, plain) != said {
 		return true
 	}
 	e.attribute(i, word{said: said, by: p.self, life: p.life}, e.packetSeq)

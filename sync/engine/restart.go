@@ -24,7 +24,7 @@ func (e *Engine) sendHave() {
 	some := false
 	e.states.all(func(i slot, r *record) {
 		if r.kept(e.cfg.Creator) {
-			sums[wire.Bucket(r.id())] += e.states.name(i, terse)
+			sums[wire.Bucket(r.id())] += e.name(i, terse)
 			some = true
 		}
 	})
@@ -62,7 +62,7 @@ func (e *Engine) compareHave(p *peer) {
 	var sums [wire.Buckets]uint64
 	e.states.all(func(i slot, r *record) {
 		if orphaned(r) {
-			sums[wire.Bucket(r.id())] += e.states.name(i, terse)
+			sums[wire.Bucket(r.id())] += e.name(i, terse)
 		}
 	})
 	var same [wire.Buckets / 8]byte
@@ -73,7 +73,7 @@ func (e *Engine) compareHave(p *peer) {
 	}
 	e.states.all(func(i slot, r *record) {
 		if b := wire.Bucket(r.id()); same[b/8]&(1<<(b%8)) != 0 && orphaned(r) {
-			e.attribute(i, word{said: e.states.name(i, terse), by: p.self, life: p.life}, e.packetSeq)
+			e.attribute(i, word{said: e.name(i, terse), by: p.self, life: p.life}, e.packetSeq)
 		}
 	})
 	e.log.Info("states of a restarted peer compared", "peer", p.addr, "same", bitsIn(same[:]), "buckets", wire.Buckets)
@@ -97,7 +97,7 @@ func (e *Engine) receiveSame(p *peer, body []byte) error {
 	e.states.all(func(i slot, r *record) {
 		if b := wire.Bucket(r.id()); same[b/8]&(1<<(b%8)) != 0 && r.kept(e.cfg.Creator) {
 			r.set(claimed)
-			e.attribute(i, word{said: e.states.name(i, terse), by: ourselves}, 0)
+			e.attribute(i, word{said: e.name(i, terse), by: ourselves}, 0)
 		}
 	})
 	return nil

@@ -55,7 +55,7 @@ func (u *UpdC) Append(d Dialect, b []byte) []byte {
 	b = appendPeer(b, &u.Dst)
 	b = binary.BigEndian.AppendUint32(b, u.ID.Creator)
 	b = appendSeconds(b, u.Expire)
-	return append(b, d.timeout(u.Timeout), u.Flags, 0, 0)
+	return append(b, uint8(d.Timeout(u.Timeout)), u.Flags, 0, 0)
 }
 
 // Clr removes the states of a creator, all or those bound to one interface.

@@ -214,7 +214,7 @@ func appendStateMore(d Dialect, b []byte, s *pfstate.State, x *FreeBSD) []byte {
 	m[l.family] = d.family(s.Wire.Addr[0])
 	m[l.proto] = s.Proto
 	m[l.direction] = uint8(s.Direction)
-	m[l.timeout] = d.timeout(s.Timeout)
+	m[l.timeout] = uint8(d.Timeout(s.Timeout))
 	m[l.log] = s.Log
 	if l.syncFlags != 0 {
 		m[l.syncFlags], m[l.updates] = s.SyncFlags, s.Updates
@@ -245,13 +245,13 @@ func appendStateMore(d Dialect, b []byte, s *pfstate.State, x *FreeBSD) []byte {
 	return b
 }
 
-// timeout is t as the dialect has it: what it cannot say of SCTP becomes what it
+// Timeout is t as messages have it: what the dialect cannot say of SCTP becomes what it
 // says of other protocols, for a number that is not known makes a message invalid.
-func (d Dialect) timeout(t pfstate.Timeout) uint8 {
+func (d Dialect) Timeout(t pfstate.Timeout) pfstate.Timeout {
 	if t < pfstate.MaxTimeout || dialects[d].sctp {
-		return uint8(t)
+		return t
 	}
-	return uint8(t.WithoutSCTP())
+	return t.WithoutSCTP()
 }
 
 func (d Dialect) putRoute(l *layout, m, p []byte, r *pfstate.Route) {
