@@ -17,6 +17,9 @@ func (st *store) account(i slot, s *pfstate.State) {
 func (st *store) honest(i slot, s *pfstate.State) {
 	unseen(s.Proto, &s.Src)
 	unseen(s.Proto, &s.Dst)
+	if s.Proto == pfstate.ProtoSCTP { // FreeBSD refuses a state without tags, and learns those that are 0
+		s.Src.Scrub.Valid, s.Dst.Scrub.Valid = true, true
+	}
 	if c := st.counts.at(i); c != (counts{}) {
 		s.Packets, s.Bytes = c.packets, c.bytes
 	}
