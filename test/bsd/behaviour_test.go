@@ -593,3 +593,62 @@ func TestInvalidValues(t *testing.T) {
 		b.has(theirText(3, "4:4"))
 	})
 }
+
+// sctp is an association through us; a Linux table knows the tag of an end once it has spoken.
+func sctp(n int, tags bool) pfstate.State {
+	s := ourTCP(n, 2, 2)
+	s.Proto, s.Flags, s.Timeout = pfstate.ProtoSCTP, 0, pfstate.SCTPEstablished
+	s.Expire = s.Timeout.Default()
+	s.Src.Scrub = pfstate.Scrub{Valid: true, TSMod: 0x1234}
+	if tags {
+		s.Dst.Scrub = pfstate.Scrub{Valid: true, TSMod: 0x5678}
+	}
+	return s
+}
+
+// SCTP is a protocol as any other to those that do not know it; the others refuse a
+// state without tags, known or not.
+func TestSCTP(t *testing.T) {
+	besideEach(t, func(b *bench) {
+		b.create(sctp(1, true))
+		b.create(sctp(2, false))
+		b.settle()
+		for _, id := range b.oursThere(4) {
+			s := b.States()[id]
+			if own := b.System == peer.FreeBSD14 || b.System == peer.FreeBSD15; own != (s.Timeout >= 20) {
+				b.Errorf("the BSD has it with timeout %d", s.Timeout)
+			}
+		}
+		moved := sctp(1, true)
+		moved.Timeout = pfstate.SCTPClosing
+		b.update(moved)
+		b.settle()
+		b.content()
+	})
+}
+
+// Two of ours beside a BSD say the same of what its format cannot carry.
+func TestTwoOfOursBesideABSD(t *testing.T) {
+	besideEach(t, func(b *bench) {
+		other, table := b.firewall(0xcccccccc, b.hub.Port(netip.MustParseAddr("10.9.0.8")))
+		b.settle()
+		b.Forget() // what it said before it had heard whom it speaks to
+		b.create(sctp(1, true))
+		b.create(ourTCP(2, 4, 4))
+		b.New(theirTCP(1))
+		moved := sctp(1, true)
+		moved.Timeout = pfstate.SCTPClosing
+		time.Sleep(10 * time.Second)
+		b.update(moved)
+		time.Sleep(10 * time.Second)
+		if n := len(table.States()); n != 3 {
+			b.Errorf("the other one has %d states", n)
+		}
+		for name, c := range map[string]map[string]uint64{"this": b.counters(), "the other": b.countersOf(other)} {
+			if c["drifts"] > 1 || c["mendedchanged"] != 0 || c["mendedmissing"] != 0 || c["mendedextra"] != 0 {
+				b.Errorf("%s one mends: %d drifts, %d changed, %d missing, %d extra", name, c["drifts"], c["mendedchanged"], c["mendedmissing"], c["mendedextra"])
+			}
+		}
+		b.content()
+	})
+}

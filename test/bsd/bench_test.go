@@ -39,6 +39,9 @@ type bench struct {
 	base   map[string]uint64
 	sent   [][]byte // ours, with their trailers
 	mu     sync.Mutex
+
+	ctx     context.Context
+	running *sync.WaitGroup
 }
 
 // besideEach runs test beside each BSD.
@@ -72,7 +75,7 @@ func newBench(t *testing.T, y *peer.System) *bench {
 	ctx, stop := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	t.Cleanup(func() { stop(); running.Wait() })
-	b := &bench{T: t, hub: linktest.NewHub(1), table: memory.New(memory.Config{Creator: us})}
+	b := &bench{T: t, hub: linktest.NewHub(1)}
 	b.ours = b.hub.Port(netip.MustParseAddr("10.9.0.9"))
 	b.theirs = b.hub.Port(netip.MustParseAddr("10.9.0.1"))
 	b.Box = peer.NewBox(y, them, func(p []byte) {
@@ -88,10 +91,9 @@ func newBench(t *testing.T, y *peer.System) *bench {
 			b.sent = append(b.sent, slices.Clone(f.Payload))
 		}
 	})
-	b.engine = engine.New(engine.Config{Creator: us, Log: slog.New(slog.DiscardHandler)}, b.table, b.ours, noTap{})
-	running.Go(func() { b.table.Run(ctx) })
 	running.Go(func() { b.hub.Run(ctx) })
-	running.Go(func() { b.engine.Run(ctx) })
+	b.ctx, b.running = ctx, &running
+	b.engine, b.table = b.firewall(us, b.ours)
 	running.Go(func() {
 		for {
 			select {
@@ -105,9 +107,22 @@ func newBench(t *testing.T, y *peer.System) *bench {
 			}
 		}
 	})
-	b.configure(func(*engine.Settings) {})
 	b.settle()
 	return b
+}
+
+// firewall is one of ours, on that port.
+func (b *bench) firewall(creator uint32, port *linktest.Port) (*engine.Engine, *memory.Table) {
+	table := memory.New(memory.Config{Creator: creator})
+	e := engine.New(engine.Config{Creator: creator, Log: slog.New(slog.DiscardHandler)}, table, port, noTap{})
+	b.running.Go(func() { table.Run(b.ctx) })
+	b.running.Go(func() { e.Run(b.ctx) })
+	up := engine.DefaultSettings()
+	up.Up = true
+	if err := e.Configure(up); err != nil {
+		b.Fatal(err)
+	}
+	return e, table
 }
 
 func (b *bench) configure(change func(*engine.Settings)) {
@@ -135,8 +150,10 @@ func (b *bench) packets() [][]byte {
 	return sent
 }
 
-func (b *bench) counters() map[string]uint64 {
-	all, err := b.engine.Counters()
+func (b *bench) counters() map[string]uint64 { return b.countersOf(b.engine) }
+
+func (b *bench) countersOf(e *engine.Engine) map[string]uint64 {
+	all, err := e.Counters()
 	if err != nil {
 		b.Fatal(err)
 	}

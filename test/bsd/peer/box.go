@@ -90,6 +90,13 @@ func (b *Box) Waits(id ID) bool {
 	return b.waiting[id]
 }
 
+// AddTables gives it routing tables, numbered from 0.
+func (b *Box) AddTables(n int32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fibs = n
+}
+
 // Forget begins to count anew.
 func (b *Box) Forget() {
 	b.mu.Lock()
