@@ -272,3 +272,45 @@ func TestFreeBSDCaseTimeout(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// FreeBSD's cases "basic_ipv6_unicast" and "basic_ipv6": no IPv4 on the sync link.
+func TestFreeBSDCasesOverIPv6(t *testing.T) {
+	const a, b = "fd2c::1", "fd2c::2"
+	for _, y := range []*peer.System{peer.FreeBSD14, peer.FreeBSD15} {
+		for _, c := range []struct{ name, ours, theirs string }{
+			{"basic_ipv6_unicast", b, a},
+			{"basic_ipv6", "ff12::f0", "ff12::f0"},
+		} {
+			t.Run(y.Name+"/"+c.name, func(t *testing.T) {
+				l := newLab(t)
+				for addr, f := range map[string]*lab.Firewall{a: l.A, b: l.B} {
+					labtest.Run(t, f.NS, "ip -4 address flush dev "+lab.Sync)
+					labtest.Run(t, f.NS, "ip address add "+addr+"/64 dev "+lab.Sync+" nodad")
+				}
+				box, s := bsdBeside(t, l, y, c.theirs)
+				startDaemon(t, l.A)
+				if _, err := l.A.Ifconfig(t.Context(), "pfsync0", "up", "syncdev", lab.Sync, "syncpeer", c.ours, "version", y.Name); err != nil {
+					t.Fatal(err)
+				}
+				waitSynced(t, l.A)
+				open(t, l.A, "10.128.6.1")
+				bsdHas(t, box, 6, "10.128.6.1")
+				if err := s.SetTTL(254); err != nil {
+					t.Fatal(err)
+				}
+				box.Say(y.Inserts(theirs(1)))
+				if err := s.SetTTL(255); err != nil {
+					t.Fatal(err)
+				}
+				box.New(theirs(2))
+				eventually(t, "we have the BSD's state", func() error { return holds(t, l.A, "10.128.1.2", "10.128.6.1") })
+				if n := count(t, l.A, "badttl"); n != 1 {
+					t.Errorf("badttl is %d", n)
+				}
+				if c := box.Complaints(); c != "[]" {
+					t.Errorf("the BSD counts %s", c)
+				}
+			})
+		}
+	}
+}
