@@ -19,6 +19,7 @@ type Change struct {
 	Syncpeer  *netip.Addr `json:"syncpeer,omitempty"` // the zero Addr: -syncpeer
 	MaxUpd    *int        `json:"maxupd,omitempty"`
 	Defer     *bool       `json:"defer,omitempty"`
+	Listen    *bool       `json:"listen,omitempty"`  // send nothing at all
 	Version   *string     `json:"version,omitempty"` // "": -version, that of the first BSD heard
 	Pair      *bool       `json:"pair,omitempty"`
 	Key       *Key        `json:"-"`              // the zero Key: -key; sync/control sends it by itself
@@ -92,6 +93,7 @@ type PFSync struct {
 	Syncpeer netip.Addr `json:"syncpeer,omitzero"` // zero: the multicast group
 	MaxUpd   int        `json:"maxupd"`
 	Defer    bool       `json:"defer"`
+	Listen   bool       `json:"listen,omitempty"`       // nothing at all is sent
 	Version  string     `json:"version,omitempty"`      // in which states are sent
 	From     string     `json:"version_from,omitempty"` // why: VersionSet, VersionLearnt; "": nothing else is known
 	Pair     *bool      `json:"pair,omitempty"`         // nil: while a BSD is heard

@@ -45,6 +45,8 @@ var keywords = []keyword{
 	{names: words("-key"), on: kindPFSync, set: func(p *parser, _ string) error { p.Key = new(Key); return nil }},
 	{names: words("defer"), on: kindPFSync, set: func(p *parser, _ string) error { p.Defer = new(true); return nil }},
 	{names: words("-defer"), on: kindPFSync, set: func(p *parser, _ string) error { p.Defer = new(false); return nil }},
+	{names: words("listen"), on: kindPFSync, set: func(p *parser, _ string) error { p.Listen = new(true); return nil }},
+	{names: words("-listen"), on: kindPFSync, set: func(p *parser, _ string) error { p.Listen = new(false); return nil }},
 	{names: words("bulk"), on: kindPFSync, set: func(p *parser, _ string) error { p.Bulk = true; return nil }},
 	{names: words("push"), on: kindPFSync, set: func(p *parser, _ string) error { p.Push = true; return nil }},
 

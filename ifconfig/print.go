@@ -111,6 +111,9 @@ func (p *PFSync) print(b *strings.Builder, style Style) {
 	if p.Syncdev != "" {
 		p.printSettings(b, style)
 	}
+	if p.Listen && style != StyleOpenBSD {
+		b.WriteString("\tlisten: on\n")
+	}
 	if p.From != "" && style != StyleOpenBSD {
 		fmt.Fprintf(b, "\tversion: %s (%s)\n", p.Version, p.From)
 	}
@@ -257,6 +260,7 @@ type (
 		MaxUpd     int        `json:"maxupd"`
 		Defer      bool       `json:"defer"`
 		DeferState DeferState `json:"deferstate,omitempty"`
+		Listen     bool       `json:"listen"`
 		Version    string     `json:"version,omitempty"`
 		From       string     `json:"version_from,omitempty"`
 		Pair       *bool      `json:"pair,omitempty"`
@@ -277,7 +281,7 @@ func PrintJSON(w io.Writer, interfaces []Interface) error {
 			Media: i.Media, Status: i.Status, Inet: jsonAddresses(i.Inet), Inet6: jsonAddresses(i.Inet6),
 		}
 		if p := i.PFSync; p != nil {
-			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.DeferState, p.Version, p.From, p.Pair, p.SyncOK, CreatorID(p.Creator), cmp.Or(p.Key, KeyOff),
+			j.PFSync = &jsonPFSync{p.Syncdev, p.Syncpeer, p.MaxUpd, p.Defer, p.DeferState, p.Listen, p.Version, p.From, p.Pair, p.SyncOK, CreatorID(p.Creator), cmp.Or(p.Key, KeyOff),
 				append([]Peer{}, p.Peers...)}
 			if !p.Syncpeer.IsValid() {
 				j.PFSync.Syncpeer = multicastPeer

@@ -230,6 +230,7 @@ func (c Change) besideDestroy() string {
 	}{
 		{"create", c.Create}, {"up", c.Up != nil && *c.Up}, {"down", c.Up != nil}, {"mtu", c.MTU != nil},
 		{"syncdev", c.Syncdev != nil}, {"syncpeer", c.Syncpeer != nil}, {"maxupd", c.MaxUpd != nil}, {"defer", c.Defer != nil},
+		{"listen", c.Listen != nil},
 		{"version", c.Version != nil}, {"pair", c.Pair != nil},
 		{"key", c.Key != nil}, {"bulk", c.Bulk}, {"push", c.Push}, {"words of carp", c.Carp != nil},
 		{"an address", len(c.Addresses) > 0}, {"description", c.Description != nil},
@@ -257,6 +258,7 @@ func (c *Change) Merge(later Change) {
 	keep(&c.Syncpeer, later.Syncpeer)
 	keep(&c.MaxUpd, later.MaxUpd)
 	keep(&c.Defer, later.Defer)
+	keep(&c.Listen, later.Listen)
 	keep(&c.Version, later.Version)
 	keep(&c.Pair, later.Pair)
 	keep(&c.Key, later.Key)

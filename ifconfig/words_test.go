@@ -119,6 +119,8 @@ func TestParseLinuxWords(t *testing.T) {
 		{"pfsync0 version openbsd", ifconfig.Change{Version: new("openbsd")}, ""},
 		{"pfsync0 version 1301", ifconfig.Change{Version: new("1301")}, ""},
 		{"pfsync0 -version pair", ifconfig.Change{Version: new(""), Pair: new(true)}, ""},
+		{"pfsync0 listen", ifconfig.Change{Listen: new(true)}, ""},
+		{"pfsync0 listen -listen", ifconfig.Change{Listen: new(false)}, ""},
 		{"pfsync0 -pair", ifconfig.Change{Pair: new(false)}, ""},
 		{"sis0 -group lan group wan", ifconfig.Change{Linux: ifconfig.Linux{Ungroup: new("lan"), Group: new("wan")}}, ""},
 		{"sis0 -arp promisc down name wan", ifconfig.Change{Up: new(false), Linux: ifconfig.Linux{ARP: new(false), Promisc: new(true), Rename: new("wan")}}, ""},

@@ -36,6 +36,14 @@ type fake struct {
 	more  []pfstate.Counter
 
 	interfaces []ifconfig.Interface
+	table      string // "": conntrack
+}
+
+func (f fake) tableName() string {
+	if f.table != "" {
+		return f.table
+	}
+	return "conntrack"
 }
 
 func (f fake) Bulk(context.Context) error { return f.err }
@@ -66,7 +74,7 @@ func (f fake) Rules(context.Context) (control.Rules, error) {
 }
 
 func (f fake) Status(context.Context) (control.Status, error) {
-	return control.Status{Table: "conntrack", Creator: 0xa1, Bulk: "done", States: control.States{Local: 3, Imported: 4},
+	return control.Status{Table: f.tableName(), Creator: 0xa1, Bulk: "done", States: control.States{Local: 3, Imported: 4},
 		Peers: f.peers}, f.err
 }
 

@@ -121,7 +121,7 @@ func TestExamplesOfTheManual(t *testing.T) {
 		"ok: pfsync0: is up, its syncdev is sis2\n",
 		"",
 		"digests differ",
-		"hostname.pfsync0: up syncdev sis2\n",
+		"hostname.pfsync0: up syncdev sis2 -listen\n", // the node says that its table is in memory
 		"packets received (IPv4)\n",
 		"pfsync:\n",
 		"pfsync: not in sync\n",

@@ -14,6 +14,7 @@ import (
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/ifconfig/hostname"
 	"github.com/pfsync-linux/pfsync/ifconfig/plan"
+	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/sync/link"
 )
 
@@ -23,6 +24,7 @@ const pfsync0 = "pfsync0"
 const (
 	usualMaxUpd = 128
 	usualMTU    = 1500
+	usualTable  = "conntrack" // with another one pfsync0 listens
 )
 
 // save writes the running configuration of pfsync0 and of each carp interface as a hostname.if file, in place of
@@ -49,7 +51,11 @@ func save(c *cli.Context, d daemon, stdout, stderr io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("save: %w", err)
 	}
-	text := saved(running, before)
+	status, err := d.Status(c.Context)
+	if err != nil {
+		return err
+	}
+	text := saved(running, status, before)
 	if err := replace(path, text); err != nil {
 		return fmt.Errorf("save: %w", err)
 	}
@@ -120,7 +126,7 @@ func readSaved(path string, stderr io.Writer) (before ifconfig.Change, err error
 }
 
 // saved is the file's only line.
-func saved(i *ifconfig.Interface, before ifconfig.Change) string {
+func saved(i *ifconfig.Interface, s control.Status, before ifconfig.Change) string {
 	var words []string
 	add := func(is bool, w ...string) {
 		if is {
@@ -134,6 +140,8 @@ func saved(i *ifconfig.Interface, before ifconfig.Change) string {
 	add(p.Syncpeer.IsValid() && p.Syncpeer != link.Group, "syncpeer", p.Syncpeer.String())
 	add(p.MaxUpd != usualMaxUpd, "maxupd", strconv.Itoa(p.MaxUpd))
 	add(p.Defer, "defer")
+	add(p.Listen, "listen")
+	add(!p.Listen && s.Table != usualTable, "-listen")
 	add(p.From == ifconfig.VersionSet, "version", p.Version)
 	if p.Pair != nil {
 		add(*p.Pair, "pair")

@@ -52,6 +52,7 @@ func TestSaveKeepsWhatIsSetForBSDs(t *testing.T) {
 	}{
 		{ifconfig.PFSync{Version: "1400", From: ifconfig.VersionSet, Pair: &no}, "up syncdev sis2 version 1400 -pair\n"},
 		{ifconfig.PFSync{Version: "1400", From: ifconfig.VersionLearnt, Pair: new(true)}, "up syncdev sis2 pair\n"},
+		{ifconfig.PFSync{Listen: true}, "up syncdev sis2 listen\n"},
 		{ifconfig.PFSync{}, "up syncdev sis2\n"},
 	} {
 		c.set.Syncdev, c.set.MaxUpd = "sis2", 128
@@ -63,6 +64,21 @@ func TestSaveKeepsWhatIsSetForBSDs(t *testing.T) {
 		}
 		if got, err := os.ReadFile(dir + "/hostname.pfsync0"); err != nil || string(got) != c.want {
 			t.Errorf("%v, wrote %q, want %q", err, got, c.want)
+		}
+	}
+}
+
+// With a table in memory pfsync0 listens unless it is told not to: that is kept.
+func TestSaveKeepsWhatIsSetForATableInMemory(t *testing.T) {
+	for listen, want := range map[bool]string{true: "up syncdev sis2 listen\n", false: "up syncdev sis2 -listen\n"} {
+		all := []ifconfig.Interface{{Name: "pfsync0", MTU: 1500, Flags: ifconfig.FlagUp, PFSync: &ifconfig.PFSync{Syncdev: "sis2", MaxUpd: 128, Listen: listen}}}
+		dir := t.TempDir()
+		var stdout, stderr bytes.Buffer
+		if status := run([]string{"pfsyncctl", "save", "-C", dir}, fake{interfaces: all, table: "memory"}, &stdout, &stderr); status != 0 {
+			t.Errorf("status %d: %s", status, &stderr)
+		}
+		if got, err := os.ReadFile(dir + "/hostname.pfsync0"); err != nil || string(got) != want {
+			t.Errorf("%v, wrote %q, want %q", err, got, want)
 		}
 	}
 }

@@ -50,7 +50,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			&cli.StringFlag{Name: "metrics", Usage: "answer Prometheus on the TCP `ADDR:PORT` too, to anybody; numeric, as 127.0.0.1:9240"},
 			&cli.BoolFlag{Name: "cleanup", Usage: "remove what a killed pfsyncd has left, its carp interfaces, and end; the unit's ExecStopPost"},
 			&cli.BoolFlag{Name: "pprof", Usage: "answer root's questions for Go's profiles, below /debug/ on the control socket"},
-			&cli.StringFlag{Name: "table", Value: "conntrack", Usage: "state `TABLE`: conntrack, the kernel's; or memory, for a node that only watches"},
+			&cli.StringFlag{Name: "table", Value: "conntrack", Usage: "state `TABLE`: conntrack, the kernel's; or memory, for one that only watches and, unless -listen is set, only listens"},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 0 {

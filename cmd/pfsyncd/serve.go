@@ -199,6 +199,7 @@ func (o options) openTable(cfg *node.Config) error {
 		}
 	case "memory":
 		cfg.Table = memory.New(memory.Config{Creator: cfg.Identity.Creator})
+		cfg.Listen = true
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ func (e *Engine) Clear() (cleared int, err error) {
 			e.states.untwin(i)
 			e.forget(i, nil)
 		})
-		if e.settings.Up {
+		if e.settings.Up && !e.mute(unsent) {
 			e.sendAlone(wire.ActClr, func(w *wire.Writer) bool { return w.Clr(wire.Clr{Creator: e.cfg.Creator}) })
 		}
 	})

@@ -251,7 +251,7 @@ func (e *Engine) cameCompact(a wire.Action) {
 // probeBSD asks those BSD peers for a state who have not been heard for a minute. They
 // answer if they are there and hold it; what they say then is no news.
 func (e *Engine) probeBSD() {
-	if !e.running() || e.held() {
+	if !e.running() || e.held() || e.settings.Listen {
 		return
 	}
 	e.peers.each(func(p *peer) {
@@ -293,7 +293,7 @@ func (e *Engine) probeAnswered(id pfstate.ID) bool {
 
 // mayForget tells that p, not heard for long, may be forgotten: a BSD only after it
 // has been asked in vain whether it is there. It does not understand what is told as
-// soon as it is forgotten.
+// soon as it is forgotten. A listener has nothing to tell.
 func (e *Engine) mayForget(p *peer) bool {
-	return p.linux || p.versioned != "" || p.probes >= probesMost
+	return p.linux || p.versioned != "" || p.probes >= probesMost || e.settings.Listen
 }

@@ -99,6 +99,9 @@ const (
 	outCompact
 	inCompact
 	formChanges
+	unsent
+	unasked
+	unanswered
 
 	numCounters
 )
@@ -192,6 +195,9 @@ var counterTable = [numCounters]struct{ name, help string }{
 	outCompact:      {"ocompact", "messages sent in the compact form (counted by action too)"},
 	inCompact:       {"icompact", "messages received in the compact form (counted by action too)"},
 	formChanges:     {"formchanges", "times that the form of messages changed, because a peer that does not understand compact ones came or went"},
+	unsent:          {"unsent", "messages not sent because pfsync0 only listens"},
+	unasked:         {"unasked", "messages about states that are not known here and are not asked for, because pfsync0 only listens"},
+	unanswered:      {"unanswered", "requests of peers not answered because pfsync0 only listens"},
 	insertsRetried:  {"insertsretried", "states offered to the table again after it had refused them"},
 }
 

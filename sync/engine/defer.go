@@ -130,7 +130,7 @@ func (e *Engine) heldPackets() <-chan *pfstate.Batch[hold.Packet] {
 // armDefer has packets held only while somebody can acknowledge their states.
 func (e *Engine) armDefer() {
 	d := &e.deferring
-	want := d.holder != nil && e.settings.Defer && e.running() && e.answerers()
+	want := d.holder != nil && e.settings.Defer && e.running() && !e.settings.Listen && e.answerers()
 	if want == d.armed {
 		return
 	}
@@ -493,7 +493,7 @@ func (e *Engine) urgent() bool {
 
 // sendUrgent sends that, ahead of everything else.
 func (e *Engine) sendUrgent() {
-	if !e.settings.Up || e.held() {
+	if !e.settings.talks() || e.held() {
 		return
 	}
 	e.build()

@@ -36,7 +36,7 @@ func (e *Engine) demote() {
 	if e.unfit.bulk && e.now-e.unfit.since > e.statesBound() {
 		e.haveStates(false)
 	}
-	wanted := e.settings.Up && e.linkState.Config.Syncdev != ""
+	wanted := e.settings.talks() && e.linkState.Config.Syncdev != ""
 	now := Demotion{Bulk: wanted && (e.unfit.bulk || e.unfit.told.Bulk && e.loose.next != 0), Link: wanted && !e.linkState.Up}
 	if now == e.unfit.told {
 		return

@@ -45,6 +45,7 @@ type Settings struct {
 	MTU    int // of pfsync0 or of the syncdev, whichever is less; counts the IP header
 	MaxUpd int
 	Defer  bool
+	Listen bool // nothing at all is sent: see listen.go
 
 	DeferDelay time.Duration // that a first packet waits at most, 0: pf's 20 ms
 
@@ -313,15 +314,16 @@ func (e *Engine) configure(s Settings) {
 	defer e.armDefer()
 	e.dialectSet(old)
 	e.pairTurn()
-	switch {
-	case s.Up && !old.Up:
+	switch talks, talked := s.talks(), old.talks(); {
+	case talks && !talked:
 		e.awaitStates()
 		e.bulkEvent(bulkUp)
 		if e.linkState.Up {
 			e.bulkEvent(bulkLinkUp)
 		}
-	case !s.Up && old.Up:
+	case !talks && talked:
 		e.unfit.bulk = false
+		e.sendErr = nil
 		e.dropQueues()
 		e.serving = walk{}
 		e.bulkEvent(bulkDown)
@@ -340,7 +342,7 @@ func (e *Engine) linkChanged(s link.Status) {
 		e.log.Info("sync link changed", "syncdev", s.Config.Syncdev, "mtu", s.MTU, "addr", s.Addr)
 		e.sendRecovered(true)
 	}
-	if old.Config.Syncdev == "" && s.Config.Syncdev != "" && e.settings.Up {
+	if old.Config.Syncdev == "" && s.Config.Syncdev != "" && e.settings.talks() {
 		e.awaitStates()
 	}
 	if s.Config.Syncdev != old.Config.Syncdev || s.Config.Peer() != old.Config.Peer() {
@@ -351,12 +353,12 @@ func (e *Engine) linkChanged(s link.Status) {
 	}
 	switch {
 	case s.Up:
-		if e.settings.Up {
+		if e.settings.talks() {
 			e.bulkEvent(bulkLinkUp)
 		}
 	case s.Config.Syncdev == "":
 		e.serving = walk{}
-		if e.settings.Up {
+		if e.settings.talks() {
 			e.bulkEvent(bulkNoSyncdev)
 		}
 	default:

@@ -25,16 +25,18 @@ const (
 	swapped               // the second one before the first
 	withGap               // one that never comes is between them
 	doubled
+	muted // the engine only listens
 )
 
 // Whatever comes from the network, be it with the trailers of a peer that is
-// known, the engine neither panics nor stops, sends nothing malformed, and makes
-// no more states than there were messages for.
+// known, the engine neither panics nor stops, sends nothing malformed, and nothing at
+// all when it only listens, and makes no more states than there were messages for.
 func FuzzReceive(f *testing.F) {
 	add := func(payload []byte) {
 		f.Add(payload, payload, uint8(0))
 		f.Add(payload, payload, uint8(rawFirst|doubled))
 		f.Add(payload, payload, uint8(rawSecond|withGap))
+		f.Add(payload, payload, uint8(rawFirst|muted))
 	}
 	for _, frame := range corpus.AllFrames(f) {
 		add(frame.Payload())
@@ -49,7 +51,7 @@ func FuzzReceive(f *testing.F) {
 		}
 	}
 	for _, seed := range aboutOurs() {
-		for how := range uint8(2 * doubled) {
+		for how := range uint8(2 * muted) {
 			f.Add(seed[0], seed[1], how)
 		}
 	}
@@ -127,6 +129,11 @@ func receiveBoth(t *testing.T, first, second []byte, how uint8) {
 	w.Heard([]wire.Heard{{Epoch: l.named(), Seq: 1}})
 	l.deliver(w.End())
 
+	if how&muted != 0 {
+		up.Listen = true
+		e.Configure(up)
+		l.silence()
+	}
 	packets := make([][]byte, 0, 4)
 	for n, payload := range [][]byte{first, second} {
 		seq++
@@ -206,8 +213,17 @@ type fuzzLink struct {
 	received chan *pfstate.Batch[link.Packet]
 	statuses chan link.Status
 
-	mu    sync.Mutex
-	epoch uint64
+	mu     sync.Mutex
+	epoch  uint64
+	silent bool
+}
+
+// silence has nothing be sent any more.
+func (l *fuzzLink) silence() {
+	synctest.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.silent = true
 }
 
 func (l *fuzzLink) Received() <-chan *pfstate.Batch[link.Packet] { return l.received }
@@ -216,6 +232,9 @@ func (l *fuzzLink) Statuses() <-chan link.Status                 { return l.stat
 func (l *fuzzLink) Send(payloads [][]byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.silent {
+		l.t.Errorf("%d packets are sent by one who only listens", len(payloads))
+	}
 	for _, p := range payloads {
 		if len(p) > 1480 {
 			l.t.Errorf("%d bytes are sent", len(p))

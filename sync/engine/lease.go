@@ -43,7 +43,7 @@ func looksLeased(s *pfstate.State) bool {
 func (e *Engine) leaseOf(r *record) time.Duration {
 	p := e.ownerOf(r.word())
 	switch {
-	case p == nil || !p.linux || p.dead || r.is(carrier):
+	case p == nil || !p.linux || p.dead || r.is(carrier), p.mayHaveEnded(r):
 		return 0
 	case r.timeout == pfstate.TCPEstablishedTimeout:
 		return leaseLong

@@ -50,6 +50,7 @@ type peer struct {
 	epoch  uint64
 	window window
 	oldest uint64 // the first packet it can repeat
+	missed uint64 // a listener has missed packets before this one, and cannot ask for them; 0: none
 
 	digest    digest
 	refused   map[pfstate.ID]uint64 // what it said of states that are not taken here
@@ -289,7 +290,7 @@ const deafAfter = 4
 
 // watchHearing says when p does not hear us, or hears us again.
 func (e *Engine) watchHearing(p *peer) {
-	if !p.linux || p.quiet || len(e.sentAt) <= deafAfter || e.now-p.first < deafAfter*time.Second {
+	if !p.linux || p.quiet || e.settings.Listen || len(e.sentAt) <= deafAfter || e.now-p.first < deafAfter*time.Second {
 		return
 	}
 	deaf := p.heardUs < e.sentAt[0]
@@ -366,7 +367,10 @@ func (e *Engine) linuxHere() (here bool) {
 // answers tells that requests of p may be answered: it has shown that it hears
 // us, so it is on the sync link and not somebody who writes its address.
 func (e *Engine) answers(p *peer) bool {
-	if p.provedUs {
+	switch {
+	case e.mute(unanswered):
+		return false
+	case p.provedUs:
 		return true
 	}
 	e.counters.add(requestsRefused)

@@ -22,6 +22,9 @@ func (e *Engine) queued() bool {
 
 // enqueue puts the state in i into queue q and notes when the queues stopped being empty.
 func (e *Engine) enqueue(i slot, q queueKind) {
+	if e.mute(unsent) {
+		return
+	}
 	if !e.queued() {
 		e.waiting = e.now
 	}
@@ -42,7 +45,7 @@ type gone struct {
 }
 
 func (e *Engine) queueDelete(g gone) {
-	if !e.settings.Up {
+	if !e.settings.Up || e.mute(unsent) {
 		e.drop(g.id, g.word, nobody, 0)
 		return
 	}

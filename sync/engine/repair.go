@@ -76,7 +76,7 @@ func (e *Engine) agreed(p *peer) {
 	if !p.compared || !p.insync && p.differs != 0 {
 		e.log.Info("in sync with the peer", "peer", p.addr, "states", p.digest.states)
 	}
-	p.insync, p.compared, p.differs = true, true, 0
+	p.insync, p.compared, p.differs, p.missed = true, true, 0, 0
 	*r = repair{}
 }
 
@@ -98,6 +98,10 @@ func (e *Engine) suspect(p *peer) {
 func (e *Engine) startRepair(p *peer) {
 	r := &p.repair
 	if r.step != repairNone || e.now < r.notTill || len(p.refused) >= refusedMax {
+		return
+	}
+	if e.settings.Listen {
+		e.differs(p)
 		return
 	}
 	p.insync, p.compared = false, true

@@ -27,6 +27,8 @@ func (q *requests) reset() {
 // request asks the peers for a state they spoke of and that is not known here.
 func (e *Engine) request(id pfstate.ID) {
 	switch _, asked := e.requests.recent[id]; {
+	case e.mute(unasked):
+		return
 	case asked:
 		e.counters.add(requestsLimited)
 		return

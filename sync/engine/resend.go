@@ -42,6 +42,9 @@ func (e *Engine) gaveUp(p *peer, packets uint64) {
 	}
 	e.counters.n[lostPackets] += packets
 	e.suspect(p)
+	if e.settings.Listen {
+		p.missed = p.window.high
+	}
 }
 
 // armGaps sets the timer to the next time that something missing is asked for.
@@ -75,7 +78,7 @@ func (e *Engine) askGaps() {
 		}
 		ranges, given := p.window.ask(e.now, e.ranges[:0:min(rangesMax, max(1, (e.bareRoom()-wire.EpochLen)/wire.ResendLen))])
 		e.gaveUp(p, given)
-		if len(ranges) == 0 {
+		if len(ranges) == 0 || e.settings.Listen { // somebody else may have them repeated for all
 			return
 		}
 		for _, r := range ranges {

@@ -134,7 +134,7 @@ func (e *Engine) seqOf(n int) uint64 { return e.seq + 1 + uint64(n) }
 
 // flush sends what is queued, some packets at a time, and reports whether more is waiting.
 func (e *Engine) flush() (more bool) {
-	if !e.settings.Up || e.held() {
+	if !e.settings.talks() || e.held() {
 		e.push = false
 		return false
 	}

@@ -35,14 +35,14 @@ func (s *silences) are(t *testing.T, want ...bool) {
 	}
 }
 
-func listening(t *testing.T, test func(*rig, *linux, *silences)) {
+func silent(t *testing.T, test func(*rig, *linux, *silences)) {
 	t.Helper()
 	s := new(silences)
 	pairedAs(t, engine.Config{Silence: s.hear}, func(r *rig, p *linux) { test(r, p, s) })
 }
 
 func TestSilenceOfThePeers(t *testing.T) {
-	listening(t, func(r *rig, p *linux, s *silences) {
+	silent(t, func(r *rig, p *linux, s *silences) {
 		p.live(20 * time.Second)
 		s.are(t)
 		last := time.Now().Add(-p.status().Age)
@@ -63,7 +63,7 @@ func TestSilenceOfThePeers(t *testing.T) {
 }
 
 func TestLinkLostIsSilenceAtOnce(t *testing.T) {
-	listening(t, func(r *rig, p *linux, s *silences) {
+	silent(t, func(r *rig, p *linux, s *silences) {
 		p.live(5 * time.Second)
 		r.linkDown()
 		s.are(t, true)
@@ -76,11 +76,11 @@ func TestLinkLostIsSilenceAtOnce(t *testing.T) {
 
 // One that is heard may be the backup of the same master; a BSD says nothing when idle.
 func TestOthersThatAreHeardOrMayLive(t *testing.T) {
-	listening(t, func(r *rig, p *linux, s *silences) {
+	silent(t, func(r *rig, p *linux, s *silences) {
 		r.linux(thirdAddr, 0xcccccccc, 0xcccc).live(10 * time.Second)
 		s.are(t)
 	})
-	listening(t, func(r *rig, p *linux, s *silences) {
+	silent(t, func(r *rig, p *linux, s *silences) {
 		var w wire.Writer
 		w.Reset(1400)
 		r.packet(link.Packet{Src: thirdAddr, TTL: 255, Payload: w.Finish()})
@@ -91,7 +91,7 @@ func TestOthersThatAreHeardOrMayLive(t *testing.T) {
 }
 
 func TestDownIsNotSilence(t *testing.T) {
-	listening(t, func(r *rig, p *linux, s *silences) {
+	silent(t, func(r *rig, p *linux, s *silences) {
 		p.live(5 * time.Second)
 		time.Sleep(3 * time.Second)
 		s.are(t, true)

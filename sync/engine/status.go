@@ -16,7 +16,7 @@ type Status struct {
 	Link      link.Status
 	Dialect   wire.Dialect
 	Learnt    bool   // the dialect is that of a BSD heard
-	Bulk      string // none, start, sent, bulk, done, failed
+	Bulk      string // none, start, sent, bulk, done, failed, listening
 	SyncOK    bool   // the sync link is up, and since then a bulk update came in whole
 	Local     int    // states whose creation was seen here, or that were here before
 	Imported  int    // states made by peers
@@ -50,7 +50,10 @@ func (e *Engine) Status() (s Status, err error) {
 			Queued: len(e.deletes), Deferring: e.deferring.armed, Peers: e.peers.len(), SendErr: e.sendErr, PeerList: e.peerList(),
 			KeyChanging: e.keys.Changing(),
 		}
-		if e.bulk.state == bulkIdle && !e.bulk.ok {
+		switch {
+		case e.settings.Up && e.settings.Listen:
+			s.Bulk = "listening"
+		case e.bulk.state == bulkIdle && !e.bulk.ok:
 			s.Bulk = "failed"
 		}
 		for q := range e.states.queues {

@@ -97,7 +97,7 @@ func (e *Engine) bare(fill func(*wire.TrailerWriter)) { e.bareNaming(heardMax, f
 
 // bareNaming names that many of those whom we hear.
 func (e *Engine) bareNaming(heard int, fill func(*wire.TrailerWriter)) {
-	if !e.linkState.Up || !e.settings.Up {
+	if !e.linkState.Up || !e.settings.talks() {
 		return
 	}
 	e.bareBuf = wire.Header{Version: e.dialect.Version(), Len: wire.HeaderLen}.Append(e.bareBuf[:0])
@@ -214,9 +214,9 @@ func (e *Engine) hearsUs(t *wire.Trailer) (yes bool) {
 }
 
 // prove reports whether a packet of an epoch not known may be taken: with a key,
-// only once its sender has heard us in this epoch of ours.
+// only once its sender has heard us in this epoch of ours. Nobody ever hears one who listens.
 func (e *Engine) prove(p *link.Packet, t *wire.Trailer) bool {
-	if !e.keys.On() || e.peers.speaking(t.Epoch) != nil || e.hearsUs(t) {
+	if !e.keys.On() || e.settings.Listen || e.peers.speaking(t.Epoch) != nil || e.hearsUs(t) {
 		return true
 	}
 	e.counters.add(unprovedPackets)

@@ -25,6 +25,10 @@ func (e *Engine) walking() bool { return e.serving.active && e.running() && e.du
 func (e *Engine) serveBulk(p *peer) {
 	w := &e.serving
 	all := p == nil || !p.linux
+	if e.settings.Listen {
+		e.overhearBulk(p)
+		return
+	}
 	if w.active {
 		e.counters.add(bulkRepeated)
 		w.again, w.againAll, w.againFor = true, w.againAll || all, p

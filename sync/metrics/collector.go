@@ -53,7 +53,7 @@ type counterDesc struct {
 
 // bulkStates and peerStates are all that control.Status can hold.
 var (
-	bulkStates = []string{"none", "start", "sent", "bulk", "done", "failed"}
+	bulkStates = []string{"none", "start", "sent", "bulk", "done", "failed", "listening"}
 	peerStates = []string{"up", "stale", "dead"}
 )
 

@@ -92,6 +92,7 @@ pfsync_bulk_duration_seconds_count{role="sender"} 0
 pfsync_bulk_state{state="bulk"} 0
 pfsync_bulk_state{state="done"} 1
 pfsync_bulk_state{state="failed"} 0
+pfsync_bulk_state{state="listening"} 0
 pfsync_bulk_state{state="none"} 0
 pfsync_bulk_state{state="sent"} 0
 pfsync_bulk_state{state="start"} 0

@@ -48,7 +48,7 @@ func (n *Node) Change(c ifconfig.Change) error {
 	}
 	if next != old {
 		n.log.Info("pfsync0 configured", "up", next.engine.Up, "syncdev", next.link.Syncdev, "syncpeer", next.link.Peer(),
-			"maxupd", next.engine.MaxUpd, "defer", next.engine.Defer, "mtu", next.engine.MTU, "key", next.keyState(false))
+			"maxupd", next.engine.MaxUpd, "defer", next.engine.Defer, "listen", next.engine.Listen, "mtu", next.engine.MTU, "key", next.keyState(false))
 	}
 	if c.Push {
 		err = n.engine.PushBulk()
@@ -64,11 +64,18 @@ func (n *Node) changeDestroy() error {
 		return fmt.Errorf("%s: SIOCIFDESTROY: Device not configured", Name)
 	}
 	delay := n.settings.engine.DeferDelay // a sysctl's, not the interface's
-	n.settings = settings{engine: engine.DefaultSettings()}
+	n.settings = settings{engine: n.defaults()}
 	n.settings.engine.DeferDelay = delay
 	err := n.apply()
 	n.destroy()
 	return err
+}
+
+// defaults are the settings of a pfsync0 just made.
+func (n *Node) defaults() engine.Settings {
+	s := engine.DefaultSettings()
+	s.Listen = n.cfg.Listen
+	return s
 }
 
 // with is s with what c mentions.
@@ -77,6 +84,7 @@ func (s settings) with(c ifconfig.Change) settings {
 	set(&s.engine.MTU, c.MTU)
 	set(&s.engine.MaxUpd, c.MaxUpd)
 	set(&s.engine.Defer, c.Defer)
+	set(&s.engine.Listen, c.Listen)
 	set(&s.link.Syncdev, c.Syncdev)
 	set(&s.link.Syncpeer, c.Syncpeer)
 	s.engine.Dialect, s.engine.DialectSet = dialectOf(c.Version, s.engine)
@@ -145,6 +153,8 @@ func (n *Node) checkReach(next settings, later string) error {
 		return errors.New("the interface is down (ifconfig pfsync0 up)")
 	case next.link.Syncdev == "":
 		return errors.New("no syncdev (ifconfig pfsync0 syncdev INTERFACE)")
+	case next.engine.Listen:
+		return errors.New("pfsync0 only listens (ifconfig pfsync0 -listen)")
 	case next.link != n.settings.link || !n.settings.engine.Up:
 		return nil // whether the link will be usable is not known yet
 	}

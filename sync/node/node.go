@@ -55,6 +55,7 @@ type Config struct {
 	TableCounters func() []pfstate.Counter               // may be nil
 	Holder        Holder                                 // of first packets, for defer; nil: none are held
 	Queued        engine.Queued                          // with Holder: the table's reading of what the kernel gives with a packet
+	Listen        bool                                   // pfsync0 sends nothing, unless -listen is set
 	TableUse      func() (entries, limit int, err error) // of all of the table, 0: no limit; nil, or an error: what is shared is all that is known
 	Whole         Whole                                  // nil: what is shared is all of the table
 	PeerStates    int                                    // states that one peer may have here, 0: no limit
@@ -112,7 +113,7 @@ type settings struct {
 func New(cfg Config) *Node {
 	n := &Node{cfg: cfg, log: cfg.Log, link: link.New(cfg.Log), sysctls: map[string]int64{},
 		carps: map[string]vhid{}, transitions: newTransitions()}
-	n.settings.engine = engine.DefaultSettings()
+	n.settings.engine = n.defaults()
 	if cfg.Carp != nil {
 		n.host = carp.New(cfg.Carp, cfg.Log)
 		n.shares.set = n.host.SetShare

@@ -41,10 +41,12 @@ type rig struct {
 
 func start(t *testing.T) *rig { return startLogging(t, slog.New(slog.DiscardHandler)) }
 
-func startLogging(t *testing.T, log *slog.Logger) *rig {
+func startLogging(t *testing.T, log *slog.Logger) *rig { return startAs(t, node.Config{Log: log}) }
+
+func startAs(t *testing.T, cfg node.Config) *rig {
 	r := &rig{t: t, table: memory.New(memory.Config{Creator: 0xc0ffee01})}
 	r.Node = node.New(node.Config{
-		Identity: node.Identity{Creator: 0xc0ffee01}, Table: r.table, TableName: "memory", Log: log,
+		Identity: node.Identity{Creator: 0xc0ffee01}, Table: r.table, TableName: "memory", Log: cfg.Log, Listen: cfg.Listen,
 		OpenDevice: func(name string) (node.Device, error) {
 			if r.busy {
 				return nil, errors.New("pfsync0: in use by another process")
@@ -194,6 +196,8 @@ func TestBulkNeedsSomebodyToAsk(t *testing.T) {
 		{"up syncdev sis2 bulk", ""},
 		{"down bulk", "pfsync0: bulk: the interface is down (ifconfig pfsync0 up)"},
 		{"down push", "pfsync0: push: the interface is down (ifconfig pfsync0 up)"},
+		{"up listen bulk", "pfsync0: bulk: pfsync0 only listens (ifconfig pfsync0 -listen)"},
+		{"up listen push", "pfsync0: push: pfsync0 only listens (ifconfig pfsync0 -listen)"},
 	} {
 		err := r.ifconfig(c.words)
 		if (err == nil) != (c.want == "") || err != nil && err.Error() != c.want {
@@ -212,6 +216,30 @@ func TestBulkNeedsSomebodyToAsk(t *testing.T) {
 	}
 	if got := r.pfsync0(); got.Flags&ifconfig.FlagUp == 0 || got.PFSync.Syncdev != "sis2" {
 		t.Errorf("refusals left %+v %+v", got, got.PFSync)
+	}
+}
+
+// Who listens by default does so after a new create too, until he is told not to.
+func TestListenByDefault(t *testing.T) {
+	r := startAs(t, node.Config{Log: slog.New(slog.DiscardHandler), Listen: true})
+	for _, c := range []struct {
+		words  string
+		listen bool
+		bulk   string
+	}{
+		{"syncdev sis2", true, "none"}, {"up", true, "listening"}, {"-listen", false, "start"}, {"maxupd 3", false, "start"},
+		{"listen", true, "listening"}, {"-listen", false, "start"}, {"destroy", false, ""}, {"create syncdev sis2 up", true, "listening"},
+	} {
+		if err := r.ifconfig(c.words); err != nil {
+			t.Fatalf("%s: %v", c.words, err)
+		}
+		if c.bulk == "" {
+			continue
+		}
+		s, err := r.Status()
+		if got := r.pfsync0().PFSync.Listen; err != nil || got != c.listen || s.Bulk != c.bulk {
+			t.Errorf("%s: listen %v, bulk %s, want %v, %s: %v", c.words, got, s.Bulk, c.listen, c.bulk, err)
+		}
 	}
 }
 

@@ -33,7 +33,7 @@ func (n *Node) Interfaces() ([]ifconfig.Interface, error) {
 		Status: n.settings.describe(status),
 		PFSync: &ifconfig.PFSync{
 			Syncdev: n.settings.link.Syncdev, Syncpeer: n.settings.syncpeer(),
-			MaxUpd: e.MaxUpd, Defer: e.Defer, SyncOK: status.SyncOK, Creator: n.cfg.Identity.Creator,
+			MaxUpd: e.MaxUpd, Defer: e.Defer, Listen: e.Listen, SyncOK: status.SyncOK, Creator: n.cfg.Identity.Creator,
 			DeferState: n.deferState(status), Key: n.settings.keyState(status.KeyChanging), Peers: shownPeers(status),
 		},
 	}
@@ -69,6 +69,8 @@ func (s settings) describe(e engine.Status) string {
 		return "active"
 	case "failed":
 		return "bulk failed, asked for again when a peer is heard"
+	case "listening":
+		return "listening"
 	case "start", "sent":
 		return "bulk asked for"
 	}

@@ -134,6 +134,11 @@ func TestEachFindingIsNamed(t *testing.T) {
 			"error dead 192.168.254.253", "75 seconds"},
 		{"stale", peer(func(p *ifconfig.Peer) { p.State = "stale" }), "warning stale 192.168.254.253", "lost"},
 		{"drifted", peer(func(p *ifconfig.Peer) { p.Sync = "no" }), "warning not-in-sync 192.168.254.253", "differ"},
+		{"drifted unasked", func(s *check.Snapshot) {
+			peer(func(p *ifconfig.Peer) { p.Sync = "no" })(s)
+			s.Status.Bulk = "listening"
+		},
+			"note not-in-sync 192.168.254.253", "only listens"},
 		{"a BSD", peer(func(p *ifconfig.Peer) { p.Kind, p.Sync = "openbsd", "unknown" }), "", ""},
 		{"bulk", func(s *check.Snapshot) { s.Status.Bulk = "failed" }, "warning bulk pfsync0", "pfsyncctl bulk"},
 		{"events off", sysctl("events", 0), "error events net.netfilter.nf_conntrack_events", "=1"},

@@ -68,7 +68,11 @@ func (r *report) peer(p ifconfig.Peer) {
 			r.add(Error, "peer", where, problem, "see pfsyncctl(8) and the log of pfsyncd")
 		}
 	}
-	if p.Sync == "no" {
+	switch {
+	case p.Sync == "no" && r.Status.Bulk == "listening":
+		r.add(Note, "not-in-sync", where, "of its states some are not known here, or have ended there",
+			"pfsync0 only listens, and cannot ask for them; it goes by itself as they end")
+	case p.Sync == "no":
 		r.add(Warning, "not-in-sync", where, "its states and our copies of them differ at the moment",
 			"wait some seconds; if it stays: pfsyncctl stats, and pfsyncctl check there")
 	}

@@ -123,6 +123,9 @@ func (n *Node) apply(c ifconfig.Change) {
 	if c.Defer != nil {
 		p.Defer = *c.Defer
 	}
+	if c.Listen != nil {
+		p.Listen = *c.Listen
+	}
 	if c.Key != nil {
 		p.Key = ifconfig.KeyOn
 		if c.Key.Secret() == nil {
