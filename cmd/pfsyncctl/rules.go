@@ -12,12 +12,14 @@ import (
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/ifconfig/pfconf"
+	"github.com/pfsync-linux/pfsync/sync/link"
 )
 
 // setup is what rules are made of.
 type setup struct {
 	syncdev  string
-	syncpeer netip.Addr // of IPv4, and of one firewall; else zero
+	ipv6     bool
+	syncpeer netip.Addr // of one firewall, without a zone; else zero
 	carpdevs []string
 	mark     pfconf.Mark // of what is not shared
 }
@@ -68,8 +70,10 @@ func gatherSetup(c *cli.Context, d daemon) (*setup, error) {
 		}
 		if p := i.PFSync; p != nil {
 			s.syncdev = p.Syncdev
-			if p.Syncpeer.Is4() && !p.Syncpeer.IsMulticast() {
-				s.syncpeer = p.Syncpeer
+			peer := link.Config{Syncpeer: p.Syncpeer}.Peer()
+			s.ipv6 = peer.Is6()
+			if !peer.IsMulticast() {
+				s.syncpeer = peer
 			}
 		}
 	}
@@ -92,12 +96,19 @@ func (s *setup) protocols() string {
 	return "{ 112, 240 }"
 }
 
+// neighbours tells whether the other firewall must be found by IPv6's neighbour discovery, which
+// rules can drop: ARP is none of theirs, and a group needs none.
+func (s *setup) neighbours() bool { return s.syncpeer.Is6() }
+
 // nft is a file for nft -f, of a table of its own: run again, it replaces itself.
 func (s *setup) nft() string {
 	var b strings.Builder
-	from := ""
+	from, ip, ttl := "", "ip", "ttl"
+	if s.ipv6 {
+		ip, ttl = "ip6", "hoplimit"
+	}
 	if s.syncpeer.IsValid() {
-		from = fmt.Sprintf(" ip saddr %v", s.syncpeer)
+		from = fmt.Sprintf(" %s saddr %v", ip, s.syncpeer)
 	}
 	b.WriteString(`# For nft -f. An accept here does not overrule a drop elsewhere: where there is a chain that drops
 # what it does not know (inet filter input), its lines "accept" belong in there, at the beginning.
@@ -107,7 +118,10 @@ table inet pfsync_allow {
 	chain input {
 		type filter hook input priority filter; policy accept;
 `)
-	fmt.Fprintf(&b, "\t\tiifname %q meta l4proto 240 ip ttl 255%s accept\n", s.syncdev, from)
+	fmt.Fprintf(&b, "\t\tiifname %q meta l4proto 240 %s %s 255%s accept\n", s.syncdev, ip, ttl, from)
+	if s.neighbours() {
+		fmt.Fprintf(&b, "\t\tiifname %q icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255 accept\n", s.syncdev)
+	}
 	if len(s.carpdevs) > 0 {
 		quoted := make([]string, len(s.carpdevs))
 		for i, dev := range s.carpdevs {
@@ -135,29 +149,39 @@ table inet pfsync_allow {
 func (s *setup) iptables() string {
 	var b strings.Builder
 	b.WriteString("# For sh. Each rule is put in front of the others, if it is not there.\n")
-	rule := func(spec string) {
-		table, spec, _ := strings.Cut(spec, " ")
-		chain, rest, _ := strings.Cut(spec, " ")
-		fmt.Fprintf(&b, "iptables -t %s -C %s %s 2>/dev/null || iptables -t %s -I %s %s\n", table, chain, rest, table, chain, rest)
+	by := func(program string) func(spec string) {
+		return func(spec string) {
+			table, spec, _ := strings.Cut(spec, " ")
+			chain, rest, _ := strings.Cut(spec, " ")
+			fmt.Fprintf(&b, "%s -t %s -C %s %s 2>/dev/null || %[1]s -t %[2]s -I %[3]s %[4]s\n", program, table, chain, rest)
+		}
+	}
+	carp := by("iptables")
+	rule, ttl := carp, "ttl --ttl-eq"
+	if s.ipv6 {
+		rule, ttl = by("ip6tables"), "hl --hl-eq"
 	}
 	from := ""
 	if s.syncpeer.IsValid() {
 		from = fmt.Sprintf(" -s %v", s.syncpeer)
 	}
 	rule("filter INPUT -p 240 -j DROP") // the next ones go in front of it
-	rule("filter INPUT -i " + quote(s.syncdev) + from + " -p 240 -m ttl --ttl-eq 255 -j ACCEPT")
+	rule("filter INPUT -i " + quote(s.syncdev) + from + " -p 240 -m " + ttl + " 255 -j ACCEPT")
+	if s.neighbours() {
+		for _, kind := range []string{"solicitation", "advertisement"} {
+			rule("filter INPUT -i " + quote(s.syncdev) + " -p icmpv6 --icmpv6-type neighbour-" + kind + " -m hl --hl-eq 255 -j ACCEPT")
+		}
+	}
 	rule("filter OUTPUT -o " + quote(s.syncdev) + " -p 240 -j ACCEPT")
 	for _, dev := range s.carpdevs {
-		rule("filter INPUT -i " + quote(dev) + " -p 112 -m ttl --ttl-eq 255 -j ACCEPT")
-		rule("filter OUTPUT -o " + quote(dev) + " -p 112 -j ACCEPT")
+		carp("filter INPUT -i " + quote(dev) + " -p 112 -m ttl --ttl-eq 255 -j ACCEPT")
+		carp("filter OUTPUT -o " + quote(dev) + " -p 112 -j ACCEPT")
 	}
-	protos := []string{"240"}
-	if len(s.carpdevs) > 0 {
-		protos = append(protos, "112")
-	}
-	for _, p := range protos {
-		rule("raw PREROUTING -p " + p + " -j CT --notrack")
-		rule("raw OUTPUT -p " + p + " -j CT --notrack")
+	for _, chain := range []string{"PREROUTING", "OUTPUT"} {
+		rule("raw " + chain + " -p 240 -j CT --notrack")
+		if len(s.carpdevs) > 0 {
+			carp("raw " + chain + " -p 112 -j CT --notrack")
+		}
 	}
 	if s.mark.Mask != 0 {
 		fmt.Fprintf(&b, `
@@ -175,8 +199,8 @@ func (s *setup) firewalld() string {
 	fmt.Fprintf(&b, `# For sh. The zone pfsync is for the syncdev alone.
 firewall-cmd --permanent --get-zones | grep -qw pfsync || firewall-cmd --permanent --new-zone=pfsync
 firewall-cmd --permanent --zone=pfsync --change-interface=%s
-firewall-cmd --permanent --zone=pfsync --add-rich-rule='rule family="ipv4"%s protocol value="240" accept'
-`, quote(s.syncdev), s.source())
+firewall-cmd --permanent --zone=pfsync --add-rich-rule='rule family="%s"%s protocol value="240" accept'
+`, quote(s.syncdev), map[bool]string{false: "ipv4", true: "ipv6"}[s.ipv6], s.source())
 	for _, dev := range s.carpdevs {
 		fmt.Fprintf(&b, "firewall-cmd --permanent --zone=\"$(firewall-cmd --get-zone-of-interface=%s)\" --add-protocol=vrrp\n", quote(dev))
 	}

@@ -137,7 +137,7 @@ func saved(i *ifconfig.Interface, s control.Status, before ifconfig.Change) stri
 	add(i.Flags&ifconfig.FlagUp != 0, "up")
 	add(i.Flags&ifconfig.FlagUp == 0, "down")
 	add(p.Syncdev != "", "syncdev", quoted(p.Syncdev))
-	add(p.Syncpeer.IsValid() && p.Syncpeer != link.Group, "syncpeer", p.Syncpeer.String())
+	add(p.Syncpeer.IsValid() && p.Syncpeer != link.Group, "syncpeer", quoted(p.Syncpeer.String()))
 	add(p.MaxUpd != usualMaxUpd, "maxupd", strconv.Itoa(p.MaxUpd))
 	add(p.Defer, "defer")
 	add(p.Listen, "listen")

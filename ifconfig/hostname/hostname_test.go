@@ -51,6 +51,7 @@ func TestParse(t *testing.T) {
 		{"options", `inet 10.0.1.12 255.255.255.0 NONE description "WAN uplink"`, "1: ifconfig sis0 inet 10.0.1.12 netmask 255.255.255.0 description 'WAN uplink'\n"},
 		{"a mask of all ones and none", "inet 10.0.0.1 255.255.255.255\ninet 10.0.0.2 0x0", "1: ifconfig sis0 inet 10.0.0.1 netmask 255.255.255.255\n2: ifconfig sis0 inet 10.0.0.2 netmask 0x0\n"},
 		{"an address taken away", "inet -alias 10.0.0.1\ninet6 delete ::1", "1: ifconfig sis0 inet -alias 10.0.0.1\n2: ifconfig sis0 inet6 delete ::1\n"},
+		{"a syncpeer of IPv6", "up syncdev sis2 syncpeer fe80::b%sis2", "1: ifconfig sis0 up syncdev sis2 syncpeer fe80::b%sis2\n"},
 		{"inet6", "inet6 2001:db8::1\ninet6 alias 2001:db8::2 64 pltime 5\ninet6 2001:db8::3/48 up\ninet6 eui64",
 			"1: ifconfig sis0 inet6 2001:db8::1\n2: ifconfig sis0 inet6 alias 2001:db8::2 prefixlen 64 pltime 5\n3: ifconfig sis0 inet6 2001:db8::3/48 up\n4: ifconfig sis0 inet6 eui64\n"},
 		{"the other end", "inet 10.0.0.1 255.255.255.252 NONE up\ndest 10.0.0.2\ninet6 alias ::1 128\ndest ::2",

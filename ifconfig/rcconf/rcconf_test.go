@@ -102,6 +102,7 @@ func TestPlan(t *testing.T) {
 		{"no route", "defaultrouter=NO\nipv6_defaultrouter=10.0.0.1", "error: rc.conf:2: ipv6_defaultrouter: 10.0.0.1 is no address of a router\n"},
 		{"pfsync in full", "pfsync_ifconfig=\"maxupd 64 defer\"\npfsync_syncpeer=10.0.0.2\npfsync_syncdev=sis2\npfsync_enable=yes\nifconfig_sis2=up",
 			"5: ifconfig sis2 up\n3: ifconfig pfsync0 syncpeer 10.0.0.2 syncdev sis2 maxupd 64 defer up\n"},
+		{"pfsync by IPv6", "pfsync_enable=YES\npfsync_syncdev=sis2\npfsync_syncpeer=\"ff12::f0\"", "2: ifconfig pfsync0 syncpeer ff12::f0 syncdev sis2 up\n"},
 		{"pfsync without syncdev", "pfsync_enable=YES", "error: rc.conf:1: pfsync_syncdev is not set.\n"},
 		{"pfsync disabled", "pfsync_enable=NO\npfsync_syncdev=sis2", "note: rc.conf:2: pfsync_syncdev: left alone, pfsync_enable is not YES\n"},
 		{"neither yes nor no", "pfsync_enable=YEP", "note: rc.conf:1: pfsync_enable: YEP is neither YES nor NO; taken as NO\n"},

@@ -72,6 +72,7 @@ type Link struct {
 	Multicast bool
 	Loopback  bool
 	Addrs     []netip.Prefix // IPv4
+	Addrs6    []netip.Prefix // IPv6, those that can be used already
 	RPFilter  int            // as it counts: the larger one of the interface's and of all's
 }
 
@@ -130,16 +131,32 @@ func (r *report) dev() string {
 	return r.PFSync0.PFSync.Syncdev
 }
 
-// syncpeer is the one address that is spoken to; the zero Addr: a group.
+// syncpeer is what packets are sent to: one address, or a group. It has no zone.
 func (r *report) syncpeer() netip.Addr {
-	if r.dev() == "" || r.PFSync0.PFSync.Syncpeer.IsMulticast() {
-		return netip.Addr{}
+	if r.dev() == "" {
+		return link.Group
 	}
-	return r.PFSync0.PFSync.Syncpeer
+	return link.Config{Syncpeer: r.PFSync0.PFSync.Syncpeer}.Peer()
 }
 
 // group tells whether packets go to a multicast group.
-func (r *report) group() bool { return !r.syncpeer().IsValid() }
+func (r *report) group() bool { return r.syncpeer().IsMulticast() }
+
+// addrs are those addresses of l that packets to the syncpeer can have as their source.
+func (r *report) addrs(l Link) []netip.Prefix {
+	peer := r.syncpeer()
+	if peer.Is4() {
+		return l.Addrs
+	}
+	local := peer.IsLinkLocalUnicast() || peer.IsLinkLocalMulticast()
+	var all []netip.Prefix
+	for _, a := range l.Addrs6 {
+		if a.Addr().IsLinkLocalUnicast() == local {
+			all = append(all, a)
+		}
+	}
+	return all
+}
 
 func (r *report) keyed() bool {
 	return r.dev() != "" && (r.PFSync0.PFSync.Key == ifconfig.KeyOn || r.PFSync0.PFSync.Key == ifconfig.KeyChanging)
@@ -195,14 +212,14 @@ func (r *report) syncdev() {
 	case !l.Running:
 		r.add(Error, "no-carrier", dev, "has no carrier", "look at the cable, the switch and the other firewall")
 	}
-	if len(l.Addrs) == 0 {
-		r.add(Error, "no-address", dev, "has no IPv4 address", "give it one: ifconfig "+dev+" inet 192.168.254.254/24")
+	if len(r.addrs(l)) == 0 {
+		r.noAddress(dev, l)
 	}
 	if r.group() && !l.Multicast {
 		r.add(Error, "no-multicast", dev, "cannot multicast, and there is no syncpeer",
 			"name the other firewall's address: ifconfig pfsync0 syncpeer ADDRESS")
 	}
-	for _, a := range l.Addrs {
+	for _, a := range r.addrs(l) {
 		if a.Addr() == r.syncpeer() {
 			r.add(Error, "syncpeer-own", dev, fmt.Sprintf("syncpeer %v is its own address", a.Addr()),
 				"name the other firewall's: ifconfig pfsync0 syncpeer ADDRESS")
@@ -220,7 +237,23 @@ func (r *report) syncdev() {
 	}
 }
 
-// reversePath finds packets of peers that the kernel takes for forged.
+// minMTU6 is what IPv6 asks of an interface, RFC 8200.
+const minMTU6 = 1280
+
+func (r *report) noAddress(dev string, l Link) {
+	switch peer := r.syncpeer(); {
+	case peer.Is4():
+		r.add(Error, "no-address", dev, "has no IPv4 address", "give it one: ifconfig "+dev+" inet 192.168.254.254/24")
+	case l.MTU < minMTU6:
+		r.add(Error, "no-address", dev, fmt.Sprintf("has no IPv6 with its mtu of %d", l.MTU), fmt.Sprintf("ifconfig %s mtu %d, or more", dev, minMTU6))
+	case !peer.IsLinkLocalUnicast() && !peer.IsLinkLocalMulticast():
+		r.add(Error, "no-address", dev, "has no IPv6 address but those of the link", "give it one in the network of "+peer.String()+": ifconfig "+dev+" inet6 ADDRESS/64")
+	default:
+		r.add(Error, "no-address", dev, "has no link-local IPv6 address", "let it have one: sysctl -w net.ipv6.conf."+dev+".disable_ipv6=0; ifconfig "+dev+" inet6 fe80::1%"+dev+"/64 on one firewall, fe80::2 on the other")
+	}
+}
+
+// reversePath finds packets of peers that the kernel takes for forged. Of IPv6 it does not ask.
 func (r *report) reversePath() {
 	l, ok := r.Links[r.dev()]
 	if !ok || l.RPFilter == 0 {
@@ -258,8 +291,8 @@ func Addresses(pfsync0 *ifconfig.Interface, peers []ifconfig.Peer) []netip.Addr 
 		all = append(all, p.Addr)
 	}
 	if pfsync0 != nil && pfsync0.PFSync != nil {
-		if a := pfsync0.PFSync.Syncpeer; a.IsValid() && !a.IsMulticast() && !slices.Contains(all, a) {
-			all = append(all, a)
+		if a := (link.Config{Syncdev: pfsync0.PFSync.Syncdev, Syncpeer: pfsync0.PFSync.Syncpeer}); !a.Peer().IsMulticast() && !slices.Contains(all, a.Scoped(a.Peer())) {
+			all = append(all, a.Scoped(a.Peer()))
 		}
 	}
 	return all
@@ -277,7 +310,7 @@ func (r *report) exposure() {
 	}
 	var strangers []string
 	for _, n := range r.Neighbours {
-		if !slices.Contains(r.addresses(), n) {
+		if !slices.Contains(r.addresses(), n) && n.Is6() == r.syncpeer().Is6() {
 			strangers = append(strangers, n.String())
 		}
 	}
@@ -292,24 +325,21 @@ func (r *report) exposure() {
 
 // input is a packet of a peer that comes in on an interface.
 func (r *report) input(dev string) packet {
-	p := packet{in: dev, dst: link.Group, tracked: newConnection}
-	if a := r.addresses(); len(a) > 0 && a[0].Is4() {
-		p.src = a[0]
+	p := packet{in: dev, dst: r.syncpeer(), tracked: newConnection}
+	if a := r.addresses(); len(a) > 0 && a[0].Is6() == p.dst.Is6() {
+		p.src = a[0].WithZone("")
 	}
-	if l := r.Links[dev]; r.PFSync0 != nil && !r.group() && len(l.Addrs) > 0 {
-		p.dst, p.tracked = l.Addrs[0].Addr(), establishedConnection
+	if own := r.addrs(r.Links[dev]); !r.group() && len(own) > 0 {
+		p.dst, p.tracked = own[0].Addr(), establishedConnection
 	}
 	return p
 }
 
 // output is a packet of ours.
 func (r *report) output(dev string) packet {
-	p := packet{out: dev, dst: link.Group, tracked: newConnection}
-	if l := r.Links[dev]; len(l.Addrs) > 0 {
-		p.src = l.Addrs[0].Addr()
-	}
-	if !r.group() {
-		p.dst = r.syncpeer()
+	p := packet{out: dev, dst: r.syncpeer(), tracked: newConnection}
+	if own := r.addrs(r.Links[dev]); len(own) > 0 {
+		p.src = own[0].Addr()
 	}
 	return p
 }

@@ -44,6 +44,23 @@ func good() *check.Snapshot {
 	}
 }
 
+// byIPv6 makes s one that speaks to that syncpeer, and hears its peer from there.
+func byIPv6(syncpeer, peer string) func(*check.Snapshot) {
+	return func(s *check.Snapshot) {
+		l := s.Links["sis2"]
+		l.Addrs, l.Addrs6 = nil, []netip.Prefix{netip.MustParsePrefix("fe80::a/64"), netip.MustParsePrefix("2001:db8::a/64")}
+		s.Links["sis2"] = l
+		s.PFSync0.PFSync.Syncpeer = netip.MustParseAddr(syncpeer)
+		s.Status.Peers[0].Addr = netip.MustParseAddr(peer)
+		s.Routes, s.Neighbours = map[string]string{}, []netip.Addr{netip.MustParseAddr("fe80::b%sis2")}
+	}
+}
+
+// then is first, and second behind it.
+func then(first, second func(*check.Snapshot)) func(*check.Snapshot) {
+	return func(s *check.Snapshot) { first(s); second(s) }
+}
+
 // carps is one carp interface in that state.
 func carps(state string, master netip.Addr) []ifconfig.Interface {
 	c := &ifconfig.Carp{Name: "carp0", State: state, CarpDev: "sis0", VHID: 1, AdvBase: 1, Master: master}
@@ -95,6 +112,21 @@ func TestEachFindingIsNamed(t *testing.T) {
 		}, "", ""},
 		{"syncpeer is us", func(s *check.Snapshot) { s.PFSync0.PFSync.Syncpeer = netip.MustParseAddr("192.168.254.254") },
 			"error syncpeer-own sis2", "the other firewall's"},
+		{"IPv6", byIPv6("ff12::f0", "fe80::b%sis2"), "", ""},
+		{"IPv6, unicast", byIPv6("fe80::b%sis2", "fe80::b%sis2"), "", ""},
+		{"IPv6, global", byIPv6("2001:db8::b", "2001:db8::b"), "", ""},
+		{"IPv6, syncpeer is us", byIPv6("fe80::a%sis2", "fe80::b%sis2"), "error syncpeer-own sis2", "syncpeer fe80::a "},
+		{"no IPv6 address", then(byIPv6("ff12::f0", "fe80::b%sis2"), syncdev(func(l *check.Link) { l.Addrs6 = l.Addrs6[1:] })),
+			"error no-address sis2", "disable_ipv6=0"},
+		{"no global IPv6 address", then(byIPv6("2001:db8::b", "2001:db8::b"), syncdev(func(l *check.Link) { l.Addrs6 = l.Addrs6[:1] })),
+			"error no-address sis2", "in the network of 2001:db8::b"},
+		{"no IPv6 for its mtu", then(byIPv6("ff12::f0", "fe80::b%sis2"), syncdev(func(l *check.Link) { l.Addrs6, l.MTU = nil, 1200 })),
+			"error no-address sis2, warning mtu pfsync0", "ifconfig sis2 mtu 1280"},
+		{"nobody by IPv6", then(byIPv6("ff12::f0", "fe80::b%sis2"), func(s *check.Snapshot) { s.Status.Peers = nil }),
+			"error no-peer sis2", "tcpdump -ni sis2 ip6 proto 240"},
+		{"neighbours by IPv6", then(byIPv6("ff12::f0", "fe80::b%sis2"), func(s *check.Snapshot) {
+			s.Neighbours = append(s.Neighbours, netip.MustParseAddr("fe80::c%sis2"), netip.MustParseAddr("fe80::d%sis2"), netip.MustParseAddr("10.0.0.3"))
+		}), "error exposed sis2", "(fe80::c%sis2, fe80::d%sis2)"},
 		{"mtu too large", func(s *check.Snapshot) { s.PFSync0.MTU = 9000 }, "warning mtu pfsync0", "ifconfig pfsync0 mtu 1500"},
 		{"jumbo syncdev", syncdev(func(l *check.Link) { l.MTU = 9000 }), "", ""},
 		{"mtu too small", func(s *check.Snapshot) { s.PFSync0.MTU = 400 }, "warning mtu pfsync0", "ifconfig pfsync0 mtu 1500"},

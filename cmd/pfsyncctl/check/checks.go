@@ -21,13 +21,14 @@ var checks = []struct {
 	}},
 	{"syncdev", true, (*report).syncdev, func(r *report) (string, string) {
 		l, ok := r.Links[r.dev()]
-		if !ok || len(l.Addrs) == 0 {
+		own := r.addrs(l)
+		if !ok || len(own) == 0 {
 			return "", ""
 		}
-		return r.dev(), fmt.Sprintf("is up, with the address %v and an mtu of %d", l.Addrs[0], l.MTU)
+		return r.dev(), fmt.Sprintf("is up, with the address %v and an mtu of %d", own[0], l.MTU)
 	}},
 	{"rp-filter", true, (*report).reversePath, func(r *report) (string, string) {
-		if _, ok := r.Links[r.dev()]; !ok || len(r.addresses()) == 0 {
+		if _, ok := r.Links[r.dev()]; !ok || len(r.addresses()) == 0 || r.syncpeer().Is6() {
 			return "", ""
 		}
 		return r.dev(), "rp_filter lets the packets of the other firewalls in"

@@ -18,6 +18,7 @@ import (
 	"github.com/pfsync-linux/pfsync/ifconfig"
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control"
+	"github.com/pfsync-linux/pfsync/sync/link"
 )
 
 // Daemon is asked for its side; control.Client.
@@ -114,15 +115,28 @@ func (s *Snapshot) readLinks() error {
 				one.Addrs = append(one.Addrs, netip.PrefixFrom(ip, bits))
 			}
 		}
+		if addrs, err = h.AddrList(l, netlink.FAMILY_V6); err != nil {
+			return fmt.Errorf("rtnetlink: addresses of %s: %w", a.Name, err)
+		}
+		for _, addr := range addrs {
+			if ip, ok := netip.AddrFromSlice(addr.IP); ok && addr.Flags&syscall.IFA_F_TENTATIVE == 0 {
+				bits, _ := addr.Mask.Size()
+				one.Addrs6 = append(one.Addrs6, netip.PrefixFrom(ip, bits))
+			}
+		}
 		s.Links[a.Name] = one
 	}
 	return s.readRoutes(h, names)
 }
 
 func (s *Snapshot) readRoutes(h *netlink.Handle, names map[int]string) error {
-	routes, err := h.RouteList(nil, netlink.FAMILY_V4)
-	if err != nil {
-		return fmt.Errorf("rtnetlink: routes: %w", err)
+	var routes []netlink.Route
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		list, err := h.RouteList(nil, family)
+		if err != nil {
+			return fmt.Errorf("rtnetlink: routes: %w", err)
+		}
+		routes = append(routes, list...)
 	}
 	for _, r := range routes {
 		if r.Dst != nil {
@@ -141,6 +155,9 @@ func (s *Snapshot) readRoutes(h *netlink.Handle, names map[int]string) error {
 		}
 	}
 	for _, addr := range Addresses(s.PFSync0, s.Status.Peers) {
+		if addr.Is6() { // there is no rp_filter to be asked of
+			continue
+		}
 		s.Routes[addr.String()] = ""
 		if towards, err := h.RouteGet(addr.AsSlice()); err == nil && len(towards) > 0 {
 			s.Routes[addr.String()] = names[towards[0].LinkIndex]
@@ -158,14 +175,18 @@ func (s *Snapshot) readRoutes(h *netlink.Handle, names map[int]string) error {
 }
 
 func (s *Snapshot) readNeighbours(h *netlink.Handle, index int) error {
-	list, err := h.NeighList(index, netlink.FAMILY_V4)
-	if err != nil {
-		return fmt.Errorf("rtnetlink: neighbours: %w", err)
-	}
 	const there = netlink.NUD_REACHABLE | netlink.NUD_STALE | netlink.NUD_DELAY | netlink.NUD_PROBE
-	for _, n := range list {
-		if ip, ok := netip.AddrFromSlice(n.IP.To4()); ok && n.State&there != 0 {
-			s.Neighbours = append(s.Neighbours, ip)
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		list, err := h.NeighList(index, family)
+		if err != nil {
+			return fmt.Errorf("rtnetlink: neighbours: %w", err)
+		}
+		for _, n := range list {
+			// Of IPv6 the link-local ones alone: each host has one, and may have more of the others.
+			ip, ok := netip.AddrFromSlice(n.IP)
+			if ip = ip.Unmap(); ok && n.State&there != 0 && (ip.Is4() || ip.IsLinkLocalUnicast()) {
+				s.Neighbours = append(s.Neighbours, link.Config{Syncdev: s.PFSync0.PFSync.Syncdev}.Scoped(ip))
+			}
 		}
 	}
 	return nil

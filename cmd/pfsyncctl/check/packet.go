@@ -3,7 +3,9 @@ package check
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
+	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 
 	"github.com/pfsync-linux/pfsync/sync/link"
@@ -26,30 +28,59 @@ const (
 // value is a register of nftables' machine; nil: what is in it is not known.
 type value []byte
 
-// header is the packet's IPv4 header.
+// header is the packet's IP header.
 func (p packet) header() []byte {
 	return link.AppendHeader(nil, p.src, p.dst, 512)
 }
 
 const (
-	srcOffset, srcEnd = 12, 16 // of an IPv4 header
-	ethertypeIPv4     = 0x0800
-	familyIPv4        = 2 // NFPROTO_IPV4
-	ifNameLen         = 16
-	packetMulticast   = 2 // PACKET_MULTICAST, linux/if_packet.h
+	ifNameLen       = 16
+	packetMulticast = 2 // PACKET_MULTICAST, linux/if_packet.h
 )
+
+// version is what differs between the versions of IP.
+type version struct {
+	ethertype uint16
+	family    nftables.TableFamily
+	unknown   [][2]int // parts of the header that are not the real ones: from, to
+	src       [2]int
+}
+
+var (
+	ipv4 = version{0x0800, nftables.TableFamilyIPv4, [][2]int{{2, 8}, {10, 12}}, [2]int{12, 16}} // length, id, fragment; checksum
+	ipv6 = version{0x86dd, nftables.TableFamilyIPv6, [][2]int{{4, 6}}, [2]int{8, 24}}            // length
+)
+
+func (p packet) version() version {
+	if p.dst.Is6() {
+		return ipv6
+	}
+	return ipv4
+}
+
+// otherFamily is that of the tables that do not see the packet.
+func (p packet) otherFamily() nftables.TableFamily {
+	if p.dst.Is6() {
+		return ipv4.family
+	}
+	return ipv6.family
+}
 
 // payload reads part of the IP header.
 func (p packet) payload(e *expr.Payload) value {
 	begin, end := int(e.Offset), int(e.Offset)+int(e.Len)
-	h := p.header()
-	switch {
-	case e.OperationType != expr.PayloadLoad || e.Base != expr.PayloadBaseNetworkHeader || end > len(h):
+	h, v := p.header(), p.version()
+	if e.OperationType != expr.PayloadLoad || e.Base != expr.PayloadBaseNetworkHeader || end > len(h) {
 		return nil
-	case end > 2 && begin < 8, end > 10 && begin < 12: // length, id, fragment; checksum: not the real ones
-		return nil
-	case !p.src.IsValid() && end > srcOffset && begin < srcEnd:
-		return nil
+	}
+	unknown := v.unknown
+	if !p.src.IsValid() {
+		unknown = append(slices.Clip(unknown), v.src)
+	}
+	for _, u := range unknown {
+		if end > u[0] && begin < u[1] {
+			return nil
+		}
 	}
 	return h[begin:end]
 }
@@ -64,9 +95,9 @@ func (p packet) meta(key expr.MetaKey) value {
 	case expr.MetaKeyL4PROTO:
 		return value{link.Protocol}
 	case expr.MetaKeyNFPROTO:
-		return value{familyIPv4}
+		return value{byte(p.version().family)}
 	case expr.MetaKeyPROTOCOL:
-		return binary.BigEndian.AppendUint16(nil, ethertypeIPv4)
+		return binary.BigEndian.AppendUint16(nil, p.version().ethertype)
 	case expr.MetaKeyPKTTYPE:
 		if p.dst.IsMulticast() {
 			return value{packetMulticast}

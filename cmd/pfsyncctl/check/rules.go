@@ -32,14 +32,16 @@ type chain struct {
 	rules []*nftables.Rule
 }
 
-var families = map[nftables.TableFamily]string{nftables.TableFamilyINet: "inet", nftables.TableFamilyIPv4: "ip"}
+var families = map[nftables.TableFamily]string{nftables.TableFamilyINet: "inet", nftables.TableFamilyIPv4: "ip", nftables.TableFamilyIPv6: "ip6"}
 
 // String is the chain as nft names it: inet filter input.
 func (k chainKey) String() string { return families[k.family] + " " + k.table + " " + k.name }
 
-// NAT tells whether there is a chain of type nat, without which the kernel translates nothing.
+// NAT tells whether there is a chain of type nat that has IPv4, without which the kernel translates nothing.
 func (r *Rules) NAT() bool {
-	return slices.ContainsFunc(r.base, func(c *chain) bool { return c.Type == nftables.ChainTypeNAT })
+	return slices.ContainsFunc(r.base, func(c *chain) bool {
+		return c.Type == nftables.ChainTypeNAT && c.key.family != nftables.TableFamilyIPv6
+	})
 }
 
 // outcome is what becomes of a packet.
@@ -60,7 +62,7 @@ func (r *Rules) judge(p packet) outcome {
 	w := &walk{Rules: r, packet: p}
 	for _, hook := range hooks {
 		for _, c := range r.base {
-			if *c.Hooknum != *hook || c.Type == nftables.ChainTypeNAT {
+			if *c.Hooknum != *hook || c.Type == nftables.ChainTypeNAT || c.key.family == p.otherFamily() {
 				continue
 			}
 			w.maybe = false
@@ -345,7 +347,7 @@ func ReadRules(conn *nftables.Conn) (*Rules, error) {
 		return nil, err
 	}
 	for _, t := range tables {
-		if families[t.Family] == "" { // of no IPv4, or in front of it all: netdev
+		if families[t.Family] == "" { // of no IP, or in front of it all: netdev
 			continue
 		}
 		asleep[chainKey{t.Family, t.Name, ""}] = t.Flags&dormant != 0

@@ -78,7 +78,7 @@ func (r *report) elsewhere(dev string) {
 	var open []string
 	for _, name := range slices.Sorted(maps.Keys(r.Links)) {
 		l := r.Links[name]
-		if name == dev || name == "pfsync0" || l.Loopback || !l.Up || len(l.Addrs) == 0 {
+		if name == dev || name == "pfsync0" || l.Loopback || !l.Up || len(r.addrs(l)) == 0 {
 			continue
 		}
 		if o := r.Rules.judge(r.input(name)); !o.dropped && !o.unsure {

@@ -15,9 +15,13 @@ func (r *report) peers() {
 		return
 	}
 	if len(r.Status.Peers) == 0 {
-		what, remedy := "no other firewall is heard", "run pfsyncctl check there; tcpdump -ni "+r.dev()+" ip proto 240 shows what arrives"
+		what, ip := "no other firewall is heard", "ip"
+		if r.syncpeer().Is6() {
+			ip = "ip6"
+		}
+		remedy := "run pfsyncctl check there; tcpdump -ni " + r.dev() + " " + ip + " proto 240 shows what arrives"
 		if !r.group() {
-			remedy += "; if that comes to 224.0.0.240, set a syncpeer there too, or none here"
+			remedy += "; if that comes to a multicast group, set a syncpeer there too, or none here"
 		}
 		if n := r.Counters["badauth"]; n > 0 {
 			what = fmt.Sprintf("no other firewall is heard: %d packets had another key or none", n)
