@@ -31,9 +31,11 @@ var filter = []bpf.Instruction{
 	bpf.LoadExtension{Num: bpf.ExtProto},
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: syscall.ETH_P_IP, SkipFalse: 2},
 	bpf.LoadAbsolute{Off: 9, Size: 1}, // IPv4 protocol
-	bpf.Jump{Skip: 2},
-	bpf.JumpIf{Cond: bpf.JumpEqual, Val: syscall.ETH_P_IPV6, SkipFalse: 3},
+	bpf.Jump{Skip: 4},
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: syscall.ETH_P_IPV6, SkipFalse: 5},
 	bpf.LoadAbsolute{Off: 6, Size: 1}, // IPv6 next header
+	bpf.JumpIf{Cond: bpf.JumpEqual, Val: syscall.IPPROTO_FRAGMENT, SkipFalse: 1},
+	bpf.LoadAbsolute{Off: 40, Size: 1}, // that of the fragment
 	bpf.JumpIf{Cond: bpf.JumpEqual, Val: pfstate.ProtoPFSync, SkipFalse: 1},
 	bpf.RetConstant{Val: maxSnap},
 	bpf.RetConstant{Val: 0},

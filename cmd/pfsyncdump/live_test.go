@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -122,18 +123,30 @@ func TestCaptureOnEthernet(t *testing.T) {
 	udp := append([]byte(nil), clr.Data...)
 	udp[14+9] = 17
 
+	// By IPv6, whole and as a fragment.
+	from := []byte{0x33, 0x33, 0, 0, 0, 0xf0, 2, 0, 0, 0, 0, 1, 0x86, 0xdd, 0x60, 0, 0, 0, 0, byte(len(clr.Payload())), 240, 255}
+	from = append(from, net.ParseIP("fe80::1")...)
+	from = append(from, net.ParseIP("ff12::f0")...)
+	clr6 := append(slices.Clip(from), clr.Payload()...)
+	fragment := append(append(slices.Clip(from), 240, 0, 0, 1, 0, 0, 0, 7), clr.Payload()...)
+	fragment[14+5], fragment[14+6] = fragment[14+5]+8, 44
+	udp6 := slices.Clone(fragment)
+	udp6[14+40] = 17
+
 	received := start(t, a, "-i", "sis2")
 	sent := start(t, b, "-i", "sis2", "-c", "1")
-	send(t, b, "sis2", udp, clr.Data, req.Data)
+	send(t, b, "sis2", udp, udp6, clr.Data, req.Data, clr6, fragment)
 	received.want(t, received.stdout, " 10.9.0.1: PFSYNCv6 CLR ST creatorid: a1a1a1a1\n")
 	received.want(t, received.stdout, " 10.9.0.3: PFSYNCv6 UPD ST REQ id: 0000000000000000 creatorid: 00000000\n")
+	received.want(t, received.stdout, " fe80::1: PFSYNCv6 CLR ST creatorid: a1a1a1a1\n")
+	received.want(t, received.stdout, " fe80::1: PFSYNC malformed: a fragment of an IP packet\n")
 	sent.want(t, sent.stdout, " 10.9.0.1: PFSYNCv6 CLR ST creatorid: a1a1a1a1\n")
 	sent.end(t, 0, "pfsyncdump: 1 packet"+noOthers)
 
 	if err := received.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	received.end(t, 0, "pfsyncdump: 2 packets"+noOthers)
+	received.end(t, 0, strings.Replace("pfsyncdump: 4 packets"+noOthers, "0 malformed", "1 malformed", 1))
 }
 
 func TestCaptureOnTUN(t *testing.T) {

@@ -82,7 +82,13 @@ func find(link layers.LinkType, data []byte, cut bool) (d datagram, ok bool) {
 		d.dst, _ = netip.AddrFromSlice(ip.DstIP)
 		d.payload = ip.Payload
 	case *layers.IPv6:
-		if ip.NextHeader != pfstate.ProtoPFSync {
+		next := ip.NextHeader
+		if next == layers.IPProtocolIPv6Fragment {
+			if f, ok := packet.Layer(layers.LayerTypeIPv6Fragment).(*layers.IPv6Fragment); ok {
+				next, d.fragment = f.NextHeader, true
+			}
+		}
+		if next != pfstate.ProtoPFSync {
 			return d, false
 		}
 		d.src, _ = netip.AddrFromSlice(ip.SrcIP)

@@ -2,8 +2,10 @@ package pfsyncprint_test
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/gopacket/layers"
 
+	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/wire/pfsyncprint"
 	"github.com/pfsync-linux/pfsync/test/corpus"
 )
@@ -42,6 +45,43 @@ func TestCapturesPrintAsTheirGoldenFiles(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What is printed does not depend on the version of IP, but for the addresses.
+func TestCapturesPrintAlikeInIPv6(t *testing.T) {
+	addrs := strings.NewReplacer("10.9.0.1", "fe80::1", "10.9.0.3", "fe80::3", "224.0.0.240", "ff12::f0")
+	for _, name := range corpus.Captures(t) {
+		for verbose, level := range map[int]string{0: "0", 1: "v"} {
+			var four, six bytes.Buffer
+			p4, p6 := pfsyncprint.New(&four, verbose, time.UTC), pfsyncprint.New(&six, verbose, time.UTC)
+			for _, f := range corpus.Frames(t, name) {
+				datagram := f.IP()
+				if datagram == nil {
+					continue
+				}
+				src, dst := netip.AddrFrom4([4]byte(datagram[12:])).String(), netip.AddrFrom4([4]byte(datagram[16:])).String()
+				if src == "0.0.0.0" { // of OpenBSD's pfsync0
+					continue
+				}
+				ethernet := append([]byte{0x33, 0x33, 0, 0, 0, 0xf0, 2, 0, 0, 0, 0, 1, 0x86, 0xdd}, ip6(addrs.Replace(src), addrs.Replace(dst), f.Payload())...)
+				if err := errors.Join(p4.Frame(f.Time, layers.LinkTypeRaw, datagram, false), p6.Frame(f.Time, layers.LinkTypeEthernet, ethernet, false)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(addrs.Replace(four.String()), six.String()); diff != "" {
+				t.Errorf("%s, %s (-want +got):\n%s", name, level, diff)
+			}
+		}
+	}
+}
+
+// ip6 is a packet of IPv6.
+func ip6(src, dst string, payload []byte) []byte {
+	b := []byte{0x60, 0, 0, 0, byte(len(payload) >> 8), byte(len(payload)), pfstate.ProtoPFSync, 255}
+	for _, a := range []string{src, dst} {
+		b = append(b, netip.MustParseAddr(a).AsSlice()...)
+	}
+	return append(b, payload...)
 }
 
 // golden compares with a file beside the captures.
