@@ -53,5 +53,12 @@ func (l *Link) Status() Status {
 	return l.status
 }
 
+// Config is what Configure was told last; Status may still have the one before.
+func (l *Link) Config() Config {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.config
+}
+
 // Statuses delivers the status when it changed. A slow reader gets the latest only.
 func (l *Link) Statuses() <-chan Status { return l.statuses }

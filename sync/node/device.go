@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"net/netip"
 
 	"github.com/pfsync-linux/pfsync/sync/engine"
 	"github.com/pfsync-linux/pfsync/sync/link"
@@ -128,8 +129,11 @@ func (n *Node) Show(payloads [][]byte) {
 	if shown == nil {
 		return
 	}
-	s := n.link.Status()
-	src, dst := s.Addr, s.Config.Peer()
+	s, dst := n.link.Status(), n.link.Config().Peer()
+	src := s.Addr
+	if src.Is4() != dst.Is4() {
+		src = netip.Addr{}
+	}
 	for _, p := range payloads {
 		shown.packet = link.AppendHeader(shown.packet[:0], src, dst, len(p))
 		shown.packet = append(shown.packet, p...)
