@@ -48,7 +48,10 @@ func TestSilenceOfThePeers(t *testing.T) {
 		last := time.Now().Add(-p.status().Age)
 		time.Sleep(5 * time.Second)
 		s.are(t, true)
-		if after := s.at[0].Sub(last); after < 1750*time.Millisecond || after > 2*time.Second {
+		s.mu.Lock()
+		told := s.at[0]
+		s.mu.Unlock()
+		if after := told.Sub(last); after < 1750*time.Millisecond || after > 2*time.Second {
 			t.Errorf("told after %v", after)
 		}
 		time.Sleep(6 * time.Second) // who has died by now has been noticed
