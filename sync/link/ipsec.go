@@ -18,6 +18,9 @@ import (
 // routed to, by IPsec and by nothing else.
 const IPsecOnly = "enc0"
 
+// WaitingForIPsec is Status.Reason where there are no security associations.
+const WaitingForIPsec = "waiting for ipsec"
+
 // checkIPsec refuses what a syncdev that is no interface cannot do.
 func (c Config) checkIPsec() error {
 	switch peer := c.Peer(); {
@@ -60,7 +63,7 @@ func (l *Link) bringUpIPsec(ctx context.Context, c Config, s *Status) (reason st
 	}
 	s.ReceiveBuffer = l.open.rcvbuf
 	if !found {
-		return "waiting for ipsec"
+		return WaitingForIPsec
 	}
 	if s.Addr, s.MTU, err = l.route(ctx, c.Peer(), path); err != nil {
 		return "ipsec: " + err.Error()

@@ -201,6 +201,12 @@ func (r *report) syncdev() {
 	}
 	l, ok := r.Links[dev]
 	switch {
+	case !ok && dev == link.IPsecOnly:
+		if r.PFSync0.Status == link.WaitingForIPsec {
+			r.add(Error, "ipsec", dev, "there are no security associations with the syncpeer in both directions",
+				"ip xfrm state shows them; the key exchange must begin by itself (strongSwan: start_action = start)")
+		}
+		return
 	case !ok:
 		r.add(Error, "syncdev-missing", dev, "no such interface, though it is the syncdev", "make it, or name another: ifconfig pfsync0 syncdev IF")
 		return

@@ -101,6 +101,10 @@ func TestEachFindingIsNamed(t *testing.T) {
 		{"no syncdev", func(s *check.Snapshot) { s.PFSync0.PFSync.Syncdev = "" }, "error no-syncdev pfsync0", "ifconfig pfsync0 syncdev"},
 		{"down", func(s *check.Snapshot) { s.PFSync0.Flags = 0 }, "error down pfsync0", "ifconfig pfsync0 up"},
 		{"syncdev gone", func(s *check.Snapshot) { delete(s.Links, "sis2") }, "error syncdev-missing sis2", "ifconfig pfsync0 syncdev"},
+		{"IPsec without SAs", func(s *check.Snapshot) {
+			delete(s.Links, "sis2")
+			s.PFSync0.PFSync.Syncdev, s.PFSync0.Status = "enc0", "waiting for ipsec"
+		}, "error ipsec enc0", "ip xfrm state"},
 		{"syncdev lo", syncdev(func(l *check.Link) { l.Loopback = true }), "error syncdev-loopback sis2", "another"},
 		{"syncdev down", syncdev(func(l *check.Link) { l.Up, l.Running = false, false }), "error syncdev-down sis2", "ifconfig sis2 up"},
 		{"no carrier", syncdev(func(l *check.Link) { l.Running = false }), "error no-carrier sis2", "cable"},
