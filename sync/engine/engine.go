@@ -73,6 +73,7 @@ type Engine struct {
 	start      time.Time
 	now        time.Duration // since start, read once a turn
 	linkState  link.Status
+	foreign    foreign
 	states     store
 	counters   counters
 	orders     orders

@@ -45,7 +45,8 @@ type peer struct {
 	heard   time.Duration
 	packets uint64
 	dead    bool
-	quiet   bool // stale, and said so
+	quiet   bool          // stale, and said so
+	recheck time.Duration // when it is asked whether others have what is missing of the dead; 0: not
 
 	epoch  uint64
 	window window
@@ -249,6 +250,9 @@ func (e *Engine) came(p *peer) {
 	p.heard = e.now
 	p.packets++
 	p.probes = 0
+	if p.dead {
+		p.recheck = e.now + peerStale
+	}
 	if p.dead || p.quiet {
 		e.log.Info("peer is heard again", "peer", p.addr)
 		p.dead, p.quiet = false, false
@@ -270,6 +274,9 @@ func (e *Engine) watchPeers() {
 			e.leave(p)
 			return
 		case age > dead && !p.dead:
+			if e.missesOf(p) {
+				p.recheck = e.now + peerStale // by then the others hold it for dead too, and answer for its states
+			}
 			p.dead, p.insync = true, false
 			e.counters.add(peerDeaths)
 			e.log.Warn("peer is dead: its states are kept, on their own timeouts from now on", "peer", p.addr, "states", p.imported, "silent", age.Round(time.Second))
@@ -281,8 +288,43 @@ func (e *Engine) watchPeers() {
 		}
 		e.watchHearing(p)
 	})
+	e.askForTheDead()
 	e.relearn()
 	e.pairTurn()
+}
+
+// missesOf tells that p has said more than came here: there are gaps, its digest differs,
+// or another peer has heard more of it.
+func (e *Engine) missesOf(p *peer) bool {
+	if !p.linux {
+		return false
+	}
+	misses := len(p.window.gaps) > 0 || p.differs != 0
+	e.peers.each(func(q *peer) {
+		if q == p || !q.linux || q.dead {
+			return
+		}
+		for _, h := range q.hears {
+			misses = misses || h.Epoch == p.epoch && h.Seq > p.window.whole()
+		}
+	})
+	return misses
+}
+
+// askForTheDead asks the living for all when a dead peer cannot tell any more what is missing of
+// it: known to be missing at its death, or told to others while they were not heard.
+func (e *Engine) askForTheDead() {
+	due, dead := false, false
+	e.peers.each(func(p *peer) {
+		dead = dead || p.linux && p.dead
+		if p.recheck != 0 && p.recheck <= e.now {
+			p.recheck, due = 0, true
+		}
+	})
+	if due && dead && (e.linuxHere() || e.bsdHere()) {
+		e.log.Info("asking the peers for the states of a dead one: some may be missing here")
+		e.bulkEvent(bulkAgain)
+	}
 }
 
 // deafAfter is how many seconds of our packets a peer may not have heard.

@@ -231,5 +231,14 @@ func TestOnlyTheSyncpeerIsHeard(t *testing.T) {
 		if s := r.status(); s.Peers != 1 {
 			t.Errorf("%d peers, want 1", s.Peers)
 		}
+		for n := range 100 { // addresses are cheap
+			r.packet(link.Packet{Src: made(n), TTL: 255})
+		}
+		r.loggedTimes(1, "level=WARN", "not the syncpeer", "peer="+thirdAddr.String())
+		r.loggedTimes(1, "not the syncpeer")
+		time.Sleep(2 * time.Minute)
+		q.beacon()
+		r.packet(link.Packet{Src: made(1), TTL: 255})
+		r.loggedTimes(1, "not the syncpeer", "peer="+made(1).String())
 	})
 }

@@ -49,6 +49,7 @@ func (e *Engine) receive(p *link.Packet) {
 		return
 	case !e.fromPeer(p.Src):
 		e.counters.add(badPeer)
+		e.notThePeer(p.Src)
 		return
 	}
 	h, rest, err := wire.ParseHeader(p.Payload)
@@ -82,6 +83,26 @@ func (e *Engine) receive(p *link.Packet) {
 func (e *Engine) fromPeer(addr netip.Addr) bool {
 	peer := e.linkState.Config.Peer()
 	return peer.IsMulticast() || addr == peer
+}
+
+// foreign is who was named last as one that is not the syncpeer.
+type foreign struct {
+	addr  netip.Addr
+	named time.Duration
+}
+
+// foreignAgain is after which time another address is named: who makes them up fills no log.
+const foreignAgain = time.Minute
+
+// notThePeer names who sends packets that are not taken because there is a syncpeer.
+func (e *Engine) notThePeer(addr netip.Addr) {
+	f := &e.foreign
+	if addr == f.addr || f.addr.IsValid() && e.now-f.named < foreignAgain {
+		return
+	}
+	f.addr, f.named = addr, e.now
+	e.log.Warn("packets of a firewall that is not the syncpeer are discarded; for more than two let all have no syncpeer, or the same group",
+		"peer", addr, "syncpeer", e.linkState.Config.Peer())
 }
 
 // receiveLinux handles a packet with a trailer.

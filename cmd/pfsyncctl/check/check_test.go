@@ -187,6 +187,7 @@ func TestEachFindingIsNamed(t *testing.T) {
 		{"in memory", func(s *check.Snapshot) { s.Status.Table = "memory" }, "note memory pfsyncd", "--table"},
 		{"small buffer", counter("table_read_buffer_bytes", 1<<16), "warning event-buffer pfsyncd", "net.core.rmem_max"},
 		{"keys", counter("badauth", 1), "warning key badauth", "same key"},
+		{"a third with a syncpeer", counter("badpeer", 3), "warning not-the-syncpeer badpeer", "-syncpeer"},
 		{"routed", counter("badttl", 1), "warning ttl badttl", "one network"},
 		{"overruns", counter("overruns", 3), "warning overruns overruns", "rmem_max"},
 		{"receive drops", counter("link_receive_drops", 3), "warning receive-drops link_receive_drops", "counted 3"},

@@ -147,6 +147,7 @@ var counted = []struct {
 }{
 	{"badauth", "key", "give all firewalls the same key: ifconfig pfsync0 key /etc/pfsync.key"},
 	{"badttl", "ttl", "they were routed: put both firewalls on one network"},
+	{"badpeer", "not-the-syncpeer", "its log names one; for more than two firewalls let all have no syncpeer: ifconfig pfsync0 -syncpeer"},
 	{"toomanypeers", "peers", "see who else sends protocol 240 on the syncdev"},
 	{"overruns", "overruns", "a dump mended it; raise net.core.rmem_max, or give pfsyncd more of the processor"},
 	{"link_receive_drops", "receive-drops", "what was lost is asked for again; give pfsyncd more of the processor"},
@@ -169,6 +170,7 @@ func (r *report) counts() {
 var meaning = map[string]string{
 	"badauth":                "packets with another key or none",
 	"badttl":                 "packets that passed a router",
+	"badpeer":                "packets of others than the syncpeer",
 	"toomanypeers":           "packets of more firewalls than are remembered",
 	"overruns":               "times that events of the table were lost",
 	"link_receive_drops":     "packets lost because they were read too slowly",
