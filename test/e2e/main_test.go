@@ -63,9 +63,11 @@ func watchLogs(t *testing.T, l *lab.Lab) {
 	t.Helper()
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("fwA's log:\n%s\nfwB's log:\n%s", l.A.Log(), l.B.Log())
+			for _, f := range l.Firewalls() {
+				t.Logf("%s's log:\n%s", f.Name, f.Log())
+			}
 		}
-		for _, f := range []*lab.Firewall{l.A, l.B} {
+		for _, f := range l.Firewalls() {
 			if log := f.Log(); strings.Contains(log, "DATA RACE") || strings.Contains(log, "panic:") {
 				t.Errorf("%s's daemon:\n%s", f.Name, log)
 			}

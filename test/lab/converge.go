@@ -97,7 +97,7 @@ func look(active, backup *Firewall) (ds []Difference, states int, err error) {
 
 // Wire returns what has been sent on the sync link so far.
 func (l *Lab) Wire() (w Wire, err error) {
-	for _, f := range []*Firewall{l.A, l.B} {
+	for _, f := range l.Firewalls() {
 		sent, err := f.sent(Sync)
 		if err != nil {
 			return w, err

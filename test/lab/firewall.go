@@ -41,7 +41,7 @@ func (f *Firewall) setUp(ctx context.Context, rulesFile string) error {
 	return nil
 }
 
-// Peer is the other firewall.
+// Peer is the other firewall of the two; C's is A.
 func (f *Firewall) Peer() *Firewall { return f.lab.other(f) }
 
 func (f *Firewall) addShared() error {

@@ -23,6 +23,8 @@ type Config struct {
 	Cable bool   // put a Cable between the two sis2, to be disturbed
 	Seed  uint64 // of the Cable's dice
 
+	Third bool // a third firewall, C; the sync link is a switch then, and there is no Cable
+
 	// Bare firewalls have no addresses: they are to find them in their /etc (Etc), and
 	// who has the shared ones is their own affair.
 	Bare bool
@@ -37,16 +39,17 @@ type Config struct {
 //	                   └── sis1 fwB sis0 ──┘
 //
 // inside and outside are switches in namespaces of their own. The shared addresses
-// are on A at first.
+// are on A at first. A third firewall is connected like the two.
 type Lab struct {
 	Client, Server *NS
 	A, B           *Firewall
-	Cable          *Cable // between the two sis2; nil unless Config asked for it
-	Dir            string // state and logs of the daemons; Close removes it
+	C              *Firewall // nil unless Config asked for it
+	Cable          *Cable    // between the two sis2; nil unless Config asked for it
+	Dir            string    // state and logs of the daemons; Close removes it
 
 	config                Config
 	prefix                string
-	inside, outside, sync *NS // sync is the Cable's
+	inside, outside, sync *NS // sync is the Cable's, or a switch
 }
 
 // New builds a lab. Close removes it; after an error nothing is left.
@@ -62,6 +65,9 @@ func New(ctx context.Context, c Config) (*Lab, error) {
 	l := &Lab{Dir: dir, config: c, prefix: prefix}
 	l.A = &Firewall{port: "fwA", lab: l, bin: c.Bin, dir: filepath.Join(dir, "fwA")}
 	l.B = &Firewall{port: "fwB", lab: l, bin: c.Bin, dir: filepath.Join(dir, "fwB")}
+	if c.Third {
+		l.C = &Firewall{port: "fwC", lab: l, bin: c.Bin, dir: filepath.Join(dir, "fwC")}
+	}
 	if err := l.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("lab: %w", err), l.Close())
 	}
@@ -76,7 +82,7 @@ func (l *Lab) start(ctx context.Context) error {
 	if err := os.WriteFile(file, []byte(rules), 0o600); err != nil {
 		return err
 	}
-	for _, f := range []*Firewall{l.A, l.B} {
+	for _, f := range l.Firewalls() {
 		if err := f.setUp(ctx, file); err != nil {
 			return err
 		}
@@ -94,7 +100,7 @@ func (l *Lab) start(ctx context.Context) error {
 // in them should have ended. It may be called again.
 func (l *Lab) Close() error {
 	var errs []error
-	for _, f := range []*Firewall{l.A, l.B} {
+	for _, f := range l.Firewalls() {
 		if f.Running() {
 			errs = append(errs, f.KillDaemon())
 		}
@@ -103,7 +109,11 @@ func (l *Lab) Close() error {
 		l.Cable.close()
 		l.Cable = nil
 	}
-	for _, n := range []**NS{&l.Client, &l.Server, &l.inside, &l.outside, &l.sync, &l.A.NS, &l.B.NS} {
+	all := []**NS{&l.Client, &l.Server, &l.inside, &l.outside, &l.sync}
+	for _, f := range l.Firewalls() {
+		all = append(all, &f.NS)
+	}
+	for _, n := range all {
 		if *n != nil {
 			errs = append(errs, (*n).Close())
 			*n = nil
@@ -113,10 +123,21 @@ func (l *Lab) Close() error {
 	return errors.Join(errs...)
 }
 
-// MoveTo puts the shared addresses on f and announces them to both LANs. The other
-// firewall loses them, unless it is cut off: then it keeps them, as a dead box does.
+// Firewalls are all there are, in their order.
+func (l *Lab) Firewalls() []*Firewall {
+	if l.C == nil {
+		return []*Firewall{l.A, l.B}
+	}
+	return []*Firewall{l.A, l.B, l.C}
+}
+
+// MoveTo puts the shared addresses on f and announces them to both LANs. The others
+// lose them, unless they are cut off: then they keep them, as a dead box does.
 func (l *Lab) MoveTo(f *Firewall) error {
-	if other := l.other(f); !other.cut {
+	for _, other := range l.Firewalls() {
+		if other == f || other.cut {
+			continue
+		}
 		if err := other.delShared(); err != nil {
 			return err
 		}

@@ -31,19 +31,26 @@ func namespaces(t *testing.T, prefix string) []string {
 }
 
 func TestCloseLeavesNothing(t *testing.T) {
-	l, _ := newLab(t)
-	prefix := strings.TrimSuffix(l.A.Name, "-fwA")
-	if n := len(namespaces(t, prefix)); n != 6 {
-		t.Errorf("%d namespaces, want 6", n)
-	}
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if left := namespaces(t, prefix); len(left) > 0 {
-		t.Errorf("left: %v", left)
-	}
-	if _, err := os.Stat(l.Dir); !os.IsNotExist(err) {
-		t.Errorf("%s: %v, want it gone", l.Dir, err)
+	ctx, cancel := context.WithTimeout(t.Context(), labtest.Patience)
+	defer cancel()
+	for _, c := range []struct {
+		third      bool
+		namespaces int
+	}{{false, 6}, {true, 8}} {
+		l := labtest.NewLab(ctx, t, lab.Config{Prefix: "pfs-lab", Third: c.third})
+		prefix := strings.TrimSuffix(l.A.Name, "-fwA")
+		if n := len(namespaces(t, prefix)); n != c.namespaces {
+			t.Errorf("%d namespaces, want %d", n, c.namespaces)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if left := namespaces(t, prefix); len(left) > 0 {
+			t.Errorf("left: %v", left)
+		}
+		if _, err := os.Stat(l.Dir); !os.IsNotExist(err) {
+			t.Errorf("%s: %v, want it gone", l.Dir, err)
+		}
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// The addresses of the lab. Firewall A owns .254 and B .253 on each of its links
-// (::a and ::b for IPv6); the shared ones move between them. IPv4 is translated,
+// The addresses of the lab. Firewall A owns .254, B .253 and C .252 on each of its links
+// (::a, ::b and ::c for IPv6); the shared ones move between them. IPv4 is translated,
 // IPv6 is routed.
 const (
 	ClientAddr     = "192.168.0.10"
@@ -35,15 +35,19 @@ const (
 var rules string
 
 func (l *Lab) build() error {
-	var err error
-	for _, h := range []struct {
+	type host struct {
 		name string
 		ns   **NS
-	}{
+	}
+	hosts := []host{
 		{"client", &l.Client}, {"server", &l.Server},
 		{"inside", &l.inside}, {"outside", &l.outside},
-		{"fwA", &l.A.NS}, {"fwB", &l.B.NS},
-	} {
+	}
+	for _, f := range l.Firewalls() {
+		hosts = append(hosts, host{f.port, &f.NS})
+	}
+	var err error
+	for _, h := range hosts {
 		if *h.ns, err = NewNS(l.prefix + "-" + h.name); err != nil {
 			return err
 		}
@@ -60,7 +64,7 @@ func (l *Lab) build() error {
 	); err != nil {
 		return err
 	}
-	for _, f := range []*Firewall{l.A, l.B} {
+	for _, f := range l.Firewalls() {
 		if err := errors.Join(
 			l.outside.plug(f.port, f.NS, Outside),
 			l.inside.plug(f.port, f.NS, Inside),
@@ -71,17 +75,29 @@ func (l *Lab) build() error {
 	return l.address()
 }
 
-// connectSync joins the two sis2, directly or by a Cable.
+// connectSync joins the sis2, two directly or by a Cable, three by a switch.
 func (l *Lab) connectSync() error {
-	if !l.config.Cable {
+	switch {
+	case l.config.Cable && l.config.Third:
+		return errors.New("a cable has two ends: none for a third firewall")
+	case !l.config.Cable && !l.config.Third:
 		return connect(l.A.NS, Sync, l.B.NS, Sync)
 	}
 	var err error
 	if l.sync, err = NewNS(l.prefix + "-sync"); err != nil {
 		return err
 	}
+	if err := l.sync.Sysctl("net/ipv6/conf/default/disable_ipv6", "1"); err != nil { // its ports are to say nothing themselves
+		return err
+	}
+	if l.config.Third {
+		errs := []error{l.sync.addSwitch()}
+		for _, f := range l.Firewalls() {
+			errs = append(errs, l.sync.plug(f.port, f.NS, Sync))
+		}
+		return errors.Join(errs...)
+	}
 	err = errors.Join(
-		l.sync.Sysctl("net/ipv6/conf/default/disable_ipv6", "1"), // its ports are to say nothing themselves
 		connect(l.A.NS, Sync, l.sync, l.A.port),
 		connect(l.B.NS, Sync, l.sync, l.B.port),
 	)
@@ -102,14 +118,14 @@ func (l *Lab) address() error {
 	if err != nil || l.config.Bare {
 		return err
 	}
-	return errors.Join(
-		l.A.addAddrs(Outside, "10.0.0.254/24", "2001:db8::a/64"),
-		l.A.addAddrs(Inside, "192.168.0.254/24", "2001:db8:1::a/64"),
-		l.A.addAddrs(Sync, "192.168.254.254/24"),
-		l.B.addAddrs(Outside, "10.0.0.253/24", "2001:db8::b/64"),
-		l.B.addAddrs(Inside, "192.168.0.253/24", "2001:db8:1::b/64"),
-		l.B.addAddrs(Sync, "192.168.254.253/24"),
-	)
+	var errs []error
+	for i, f := range l.Firewalls() {
+		errs = append(errs,
+			f.addAddrs(Outside, fmt.Sprintf("10.0.0.%d/24", 254-i), fmt.Sprintf("2001:db8::%x/64", 0xa+i)),
+			f.addAddrs(Inside, fmt.Sprintf("192.168.0.%d/24", 254-i), fmt.Sprintf("2001:db8:1::%x/64", 0xa+i)),
+			f.addAddrs(Sync, fmt.Sprintf("192.168.254.%d/24", 254-i)))
+	}
+	return errors.Join(errs...)
 }
 
 // shared are the addresses that belong to whoever is the master.
