@@ -55,7 +55,8 @@ var checks = map[string]map[string]check{
 		"# ifconfig fxp0 inet 172.19.13.1/28": {
 			before: "ip link add fxp0 type veth peer name fxp1; ip link set fxp1 up",
 			after:  "ip address show dev fxp0 | grep 'inet 172.19.13.1/28 brd 172.19.13.15 ' && ip address show dev fxp0 | grep 'inet 172.19.13.2/32 '"},
-		"# ifconfig pfsync0 syncdev fxp0 up": {before: "ifconfig pfsync0 destroy; ! ip link show dev pfsync0", after: "ifconfig pfsync0 | grep 'flags=41<UP,RUNNING>' && ifconfig pfsync0 | grep 'syncdev: fxp0 '"},
+		"# ifconfig pfsync0 syncdev fxp0 up":                   {before: "ifconfig pfsync0 destroy; ! ip link show dev pfsync0", after: "ifconfig pfsync0 | grep 'flags=41<UP,RUNNING>' && ifconfig pfsync0 | grep 'syncdev: fxp0 '"},
+		"# ifconfig pfsync0 syncpeer ff12::f0 syncdev fxp0 up": {after: "ifconfig pfsync0 | grep 'syncdev: fxp0 syncpeer: ff12::f0 '"},
 		"# ifconfig pfsync0 syncpeer 10.0.0.2 syncdev enc0": {
 			before: "ip link add enc0 type veth peer name enc1", after: "ifconfig pfsync0 | grep 'syncdev: enc0 syncpeer: 10.0.0.2 '"},
 		"$ ifconfig pfsync0 | grep -q 'syncok: 1'": {before: synced},
@@ -104,6 +105,7 @@ var checks = map[string]map[string]check{
 		"net.inet.carp.preempt=1":                                  pair,
 		"# ifconfig pfsync0":                                       {before: synced},
 		"# ifconfig pfsync0 syncpeer 192.168.254.253 syncdev sis2": {after: "ifconfig pfsync0 | grep 'syncdev: sis2 syncpeer: 192.168.254.253 '"},
+		"# ifconfig pfsync0 syncpeer ff12::f0 syncdev sis2":        {after: "ifconfig pfsync0 | grep 'syncdev: sis2 syncpeer: fe80::2%sis2 '"},
 		"# pfsyncdump -i pfsync0":                                  {before: synced},
 		"# (umask 077; openssl rand -hex 32 >/etc/pfsync.key)": {
 			before: synced, after: "cmp /etc/pfsync.key $OTHER/etc/pfsync.key && test $(stat -c %a $OTHER/etc/pfsync.key) = 600 && ifconfig pfsync0 | grep 'key: on'"},
