@@ -58,6 +58,7 @@ func TestWrittenFramesAreSeen(t *testing.T) {
 		frame(own, link.Group, "first"),
 		frame(peer, link.Group, strings.Repeat("x", 1480)),
 		frame(peer, own, strings.Repeat("larger than the mtu", 100)),
+		frame(own6, link.Group6, "by IPv6"),
 	}
 	bytes := 0
 	for _, f := range frames {
@@ -69,8 +70,8 @@ func TestWrittenFramesAreSeen(t *testing.T) {
 		}
 		bytes += len(f)
 	}
-	if n, m := counter(d, "tun_written"), counter(d, "tun_written_bytes"); n != 3 || m != uint64(bytes) {
-		t.Errorf("counted %d packets and %d bytes, want 3 and %d", n, m, bytes)
+	if n, m := counter(d, "tun_written"), counter(d, "tun_written_bytes"); n != 4 || m != uint64(bytes) {
+		t.Errorf("counted %d packets and %d bytes, want 4 and %d", n, m, bytes)
 	}
 	if err := d.Write([]byte{0x10}); err == nil || counter(d, "tun_write_errors") != 1 {
 		t.Errorf("what is no IP packet: %v, counted %d", err, counter(d, "tun_write_errors"))
@@ -222,6 +223,47 @@ func TestFramesAreOnlyShown(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// The same for IPv6.
+func TestFramesOfIPv6AreOnlyShown(t *testing.T) {
+	a, b := newVeth(t)
+	labtest.Run(t, a, "ip addr add 2001:db8::1/64 dev sis2 nodad")
+	labtest.Run(t, b, "ip addr add 2001:db8::2/64 dev sis2 nodad")
+	d := newDevice(t, a)
+	setUp(t, d)
+	if err := a.Sysctl("net/ipv6/conf/all/forwarding", "1"); err != nil { // later than it was made
+		t.Fatal(err)
+	}
+	forwarded := func() (n int) {
+		for line := range strings.Lines(labtest.Run(t, a, "cat /proc/net/snmp6")) {
+			if words := strings.Fields(line); words[0] == "Ip6OutForwDatagrams" {
+				n, _ = strconv.Atoi(words[1])
+			}
+		}
+		return n
+	}
+	next := capture(t, a, d.Status().Index)
+	write := func() {
+		t.Helper()
+		f := frame(own6, peer6, "payload")
+		if err := d.Write(f); err != nil {
+			t.Fatal(err)
+		}
+		for !cmp.Equal(next(), f) { // what comes after it is the kernel's own
+		}
+	}
+	for range 10 {
+		write()
+	}
+	if n := forwarded(); n != 0 {
+		t.Errorf("%d forwarded", n)
+	}
+	// The proof that this can fail.
+	if err := a.Sysctl("net/ipv6/conf/pfsync0/disable_ipv6", "0"); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Eventually(t, "forwarded without the sysctl", func() bool { write(); return forwarded() > 0 })
 }
 
 // Someone sets net.ipv4.ip_forward later, which sets forwarding on all interfaces.

@@ -17,6 +17,8 @@ var (
 	own   = netip.MustParseAddr("192.0.2.1")
 	peer  = netip.MustParseAddr("192.0.2.2")
 	third = netip.MustParseAddr("192.0.2.3")
+	own6  = netip.MustParseAddr("2001:db8::1")
+	peer6 = netip.MustParseAddr("2001:db8::2")
 )
 
 func open(ns *lab.NS, name string, log *slog.Logger) (d *tunif.Device, err error) {
