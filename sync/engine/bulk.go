@@ -44,6 +44,7 @@ const (
 	bulkDumpWait   = 5 * time.Second
 	bulkAgainAfter = 20 * time.Millisecond // a peer that is new by then may not have heard it
 	bulkAnswerWait = 2 * time.Second
+	bulkSettle     = 50 * time.Millisecond // by then all who are there have been heard: Linux peers greet a newcomer at once
 	bulkSilence    = 5 * time.Second
 	bulkTriesMax   = 12
 	bulkRetryAfter = 30 * time.Second // a failed request is repeated when a peer is heard
@@ -60,12 +61,22 @@ type bulk struct {
 	until time.Duration // pf's bound for the whole answer
 	heard time.Duration
 
+	some   bool // one peer has told all
 	gaveUp bool // and said so
 	waits  bool // for the table to be read: with the request goes what is in it
 
 	overdue bool // the table takes too long for that
 	states  bool // some came since the request, whoever they were for
 }
+
+// told is how far a Linux peer has come with its answer to our last request.
+type told uint8
+
+const (
+	toldNothing told = iota
+	tellsUs
+	toldAll
+)
 
 // bulkSteps is the state machine: what is done on an input in a state. What is
 // not listed has no effect.
@@ -126,7 +137,8 @@ func (e *Engine) bulkTry() {
 	}
 	e.bulk.waits = false
 	e.bulk.tries++
-	e.bulk.asked = e.now
+	e.bulk.asked, e.bulk.some = e.now, false
+	e.peers.each(func(p *peer) { p.told = toldNothing })
 	e.bulk.timer.Reset(bulkAnswerWait)
 	e.sendHave()
 	e.sendAlone(wire.ActUpdReq, func(w *wire.Writer) bool { return w.ID(wire.ActUpdReq, pfstate.ID{}) })
@@ -160,16 +172,50 @@ func (e *Engine) bulkBareEnd() {
 	}
 }
 
+// othersTell tells that Linux peers are alive that have not told all yet; those alone that
+// have begun, or all.
+func (e *Engine) othersTell(begun bool) (yes bool) {
+	e.peers.each(func(p *peer) {
+		yes = yes || p.linux && !p.dead && (p.told == tellsUs || !begun && p.told == toldNothing)
+	})
+	return yes
+}
+
 // bulkLate asks again when nothing came for a while, or it takes too long in all.
 func (e *Engine) bulkLate() {
+	if e.bulk.some && !e.othersTell(false) {
+		e.bulkWhole()
+		return
+	}
 	if quiet := e.now - e.bulk.heard; quiet < bulkSilence && e.now < e.bulk.until {
 		e.bulk.timer.Reset(bulkSilence - quiet)
+		return
+	}
+	if e.bulk.some && !e.othersTell(true) {
+		e.bulkWhole()
 		return
 	}
 	e.bulkUnanswered()
 }
 
+// bulkFinish ends the request, unless others are still to tell: the first to have told all
+// may be one that has little.
 func (e *Engine) bulkFinish() {
+	wait := bulkSettle - (e.now - e.bulk.asked)
+	early := e.unfit.bulk && e.speaking.linux && wait > 0
+	if !early && !e.othersTell(false) {
+		e.bulkWhole()
+		return
+	}
+	if e.bulk.state != bulkRunning {
+		e.bulkReceive()
+	}
+	if e.bulk.some = true; early {
+		e.bulk.timer.Reset(wait)
+	}
+}
+
+func (e *Engine) bulkWhole() {
 	e.counters.add(bulkDone)
 	e.durations.add(bulkAsked, e.now-e.bulk.since)
 	e.bulk.gaveUp = false

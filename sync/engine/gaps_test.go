@@ -249,6 +249,7 @@ func TestBulkUpdateEndsWhenItsMissingPartHasCome(t *testing.T) {
 			t.Errorf("bulk %s, syncok %v while a part is missing", s.Bulk, s.SyncOK)
 		}
 		r.packet(missing)
+		time.Sleep(50 * time.Millisecond) // others may be there, too
 		if s := r.status(); !s.SyncOK || s.Bulk != "done" {
 			t.Errorf("bulk %s, syncok %v once all is here", s.Bulk, s.SyncOK)
 		}

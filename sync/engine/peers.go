@@ -68,10 +68,11 @@ type peer struct {
 	have      map[int]uint64 // after its restart: sums of its buckets
 	tokens    float64        // packets that may be repeated for it now
 	refilled  time.Duration
-	deaf      bool   // it does not hear us, and this was said
-	impostor  bool   // its use of our creatorid was said
-	keyed     bool   // it has shown the current key
-	imported  int    // states it answers for here
+	deaf      bool // it does not hear us, and this was said
+	impostor  bool // its use of our creatorid was said
+	keyed     bool // it has shown the current key
+	imported  int  // states it answers for here
+	told      told
 	busEnd    bool   // its bulk update is over once what is missing has come
 	versioned string // what it sends is not read: whose protocol that is
 	version   uint8  // of a BSD's packets

@@ -139,8 +139,10 @@ func (e *Engine) receiveLinux(p *link.Packet, t *wire.Trailer, h *wire.Header, r
 		e.log.Debug("trailer refused in part", "peer", e.from, "err", bad)
 	}
 	if sender.busEnd && len(sender.window.gaps) == 0 {
-		sender.busEnd = false
-		e.bulkEvent(bulkEnd)
+		if sender.busEnd = false; sender.told != toldNothing {
+			sender.told = toldAll
+			e.bulkEvent(bulkEnd)
+		}
 	}
 	e.newcomer(fresh)
 	if fresh {
@@ -496,16 +498,22 @@ func (e *Engine) receiveBus(s wire.Section) {
 	e.speaking.creator = b.Creator
 	switch b.Status {
 	case wire.BusStart:
+		e.speaking.told = tellsUs
 		e.bulkEvent(bulkStart)
 	case wire.BusEnd:
-		if b.EndTime > e.now-e.bulk.asked+time.Second { // its seconds are cut. FreeBSD if_pfsync.c, pfsync_in_bus
+		p := e.speaking
+		switch {
+		case b.EndTime > e.now-e.bulk.asked+time.Second: // its seconds are cut. FreeBSD if_pfsync.c, pfsync_in_bus
+			e.counters.add(bulkForeign)
+			return
+		case len(p.window.gaps) > 0: // what is missing is a part of it
+			p.busEnd = true
+			return
+		case p.linux && p.told == toldNothing: // it began before we asked
 			e.counters.add(bulkForeign)
 			return
 		}
-		if len(e.speaking.window.gaps) > 0 { // what is missing is a part of it
-			e.speaking.busEnd = true
-			return
-		}
+		p.told = toldAll
 		e.bulkEvent(bulkEnd)
 	}
 }
