@@ -13,13 +13,13 @@ import (
 // The wording is that of OpenBSD's netstat, plurals and the lines without any included.
 func TestStatsBSD(t *testing.T) {
 	more := []pfstate.Counter{
-		{Name: "badttl", Value: 1}, {Name: "stale", Value: 1}, {Name: "badstate", Value: 2}, {Name: "opackets", Value: 1},
+		{Name: "badttl", Value: 1}, {Name: "ipackets6", Value: 34}, {Name: "stale", Value: 1}, {Name: "badstate", Value: 2}, {Name: "opackets", Value: 1},
 		{Name: "oerrors", Value: 2}, {Name: "iacts.INS ST", Value: 5}, {Name: "iacts.EOF"},
 		{Name: "oacts.BULK UPD STAT", Value: 1}, {Name: "link_sent", Value: 77},
 	}
 	want := "pfsync:\n" +
 		"\t812 packets received (IPv4)\n" +
-		"\t0 packets received (IPv6)\n" +
+		"\t34 packets received (IPv6)\n" +
 		"\t\t0 packets discarded for bad interface\n" +
 		"\t\t1 packet discarded for bad ttl\n" +
 		"\t\t0 packets shorter than header\n" +
