@@ -198,10 +198,11 @@ func queryOf(proto uint8) uint16 {
 
 // fromFreeBSD gives the state of a ping its type, if it has the id in its place,
 // and reports whether it had. The other queries have no types there either: they
-// pass for pings.
+// pass for pings, but for those of neighbours and multicast listeners, which have 0
+// for an id.
 func (d *dialect) fromFreeBSD(s *pfstate.State) bool {
 	query := queryOf(s.Proto)
-	if query == 0 || s.Wire.Port[0] != s.Wire.Port[1] || s.Stack.Port[0] != s.Stack.Port[1] {
+	if query == 0 || query == icmpv6Echo && s.Wire.Port[0] == 0 || s.Wire.Port[0] != s.Wire.Port[1] || s.Stack.Port[0] != s.Stack.Port[1] {
 		return false
 	}
 	responder := 1
