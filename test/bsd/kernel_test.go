@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack"
 	"github.com/pfsync-linux/pfsync/pfstate/pftest"
@@ -18,6 +21,7 @@ import (
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/sync/link/linktest"
 	"github.com/pfsync-linux/pfsync/sync/wire"
+	"github.com/pfsync-linux/pfsync/test/bsd/peer"
 	"github.com/pfsync-linux/pfsync/test/corpus"
 	"github.com/pfsync-linux/pfsync/test/lab"
 	"github.com/pfsync-linux/pfsync/test/lab/labtest"
@@ -58,8 +62,10 @@ func newFirewall(t *testing.T) *firewall {
 	return f
 }
 
-func (f *firewall) hear(payload []byte) {
-	f.port.Inject(link.Packet{Src: guestA, TTL: 255, Payload: slices.Clone(payload)})
+func (f *firewall) hear(payload []byte) { f.hearFrom(guestA, payload) }
+
+func (f *firewall) hearFrom(src netip.Addr, payload []byte) {
+	f.port.Inject(link.Packet{Src: src, TTL: 255, Payload: payload})
 }
 
 func (f *firewall) tell(d wire.Dialect, build func(*wire.Writer)) {
@@ -69,21 +75,23 @@ func (f *firewall) tell(d wire.Dialect, build func(*wire.Writer)) {
 	f.hear(w.Finish())
 }
 
-// entries are those of the kernel, one text each, as sorted text.
-func (f *firewall) entries() string {
+// entries are those of the kernel, one text each, sorted.
+func (f *firewall) entries() []string {
+	f.t.Helper()
+	out, err := f.ns.Output(f.t.Context(), "conntrack", "-L", "-o", "extended,id")
+	if err != nil {
+		f.t.Fatal(err)
+	}
 	var all []string
-	for line := range strings.Lines(labtest.Run(f.t, f.ns, "conntrack -L -o extended,id")) {
+	for line := range strings.Lines(out) {
 		e, err := lab.ParseEntry(line)
 		if err != nil {
-			continue // the tool's own words
-		}
-		if e.Proto == 1 || e.Proto == 58 || e.Proto == 112 {
-			continue // neighbours' and pings, which expire in the middle of it
+			f.t.Fatal(err)
 		}
 		all = append(all, text(e.Proto, e.Orig.Src, e.Orig.SPort, e.Orig.Dst, e.Orig.DPort, e.Reply.Src, e.Reply.SPort, e.Reply.Dst, e.Reply.DPort))
 	}
 	slices.Sort(all)
-	return strings.Join(all, "\n")
+	return all
 }
 
 func text(proto uint8, a ...any) string {
@@ -99,67 +107,160 @@ func textOf(s *pfstate.State) string {
 func (f *firewall) holds(what string, want ...string) {
 	f.t.Helper()
 	slices.Sort(want)
-	got := ""
-	wanted := strings.Join(want, "\n")
+	diff := ""
 	deadline := time.Now().Add(labtest.Patience)
 	for time.Now().Before(deadline) {
-		if got = f.entries(); got == wanted {
+		if diff = cmp.Diff(want, f.entries(), cmpopts.EquateEmpty()); diff == "" {
 			return
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(20 * time.Millisecond)
 	}
-	f.t.Errorf("%s: the kernel has\n%s\nwant\n%s", what, got, wanted)
+	f.t.Errorf("%s: entries (-want +in the kernel):\n%s", what, diff)
 }
 
-// TestCapturedStatesInTheKernel plays captures until the peer begins to delete.
+// TestCapturedStatesInTheKernel plays captures, at once, to a firewall and to a BSD that
+// answers nothing. The kernel has what the BSD has, whenever states are about to end and
+// at the end: one entry for both states of a connection, but for what a kernel's
+// table cannot hold.
 func TestCapturedStatesInTheKernel(t *testing.T) {
-	tcp := func(port int) string {
-		return fmt.Sprintf("6 10.1.0.2:%d > 10.2.0.2:8080, 10.2.0.2:8080 > 10.1.0.2:%d", port, port)
-	}
-	five := []string{tcp(43000), tcp(43001), tcp(43002), tcp(43003), tcp(43004)}
 	for _, c := range []struct {
-		capture string
-		want    []string
+		captures string
+		most     int // entries at any time
+		left     int // entries at the end
+		cannot   int // states that the kernel's table cannot hold
 	}{
-		{"openbsd80-bulk", five},
-		{"freebsd13-bulk", five},
-		{"openbsd80-rdr", []string{"6 10.1.0.2:22200 > 10.1.0.1:9999, 10.2.0.2:8080 > 10.1.0.2:22200"}},
-		{"openbsd80-nat", []string{
-			"17 10.1.0.2:22000 > 10.2.0.2:5353, 10.2.0.2:5353 > 10.2.0.1:55855",
-			"6 10.1.0.2:22100 > 10.2.0.2:8080, 10.2.0.2:8080 > 10.2.0.1:61278"}},
-		{"freebsd13-nat", []string{
-			"17 10.1.0.2:22000 > 10.2.0.2:5353, 10.2.0.2:5353 > 10.2.0.1:64627",
-			"6 10.1.0.2:22100 > 10.2.0.2:8080, 10.2.0.2:8080 > 10.2.0.1:50758"}},
+		{"openbsd80-start", 0, 0, 4},
+		{"openbsd80-icmp", 2, 0, 3},
+		{"openbsd80-udp", 3, 0, 0},
+		{"openbsd80-tcp", 3, 0, 1},
+		{"openbsd80-bulk", 5, 5, 0},
+		{"openbsd80-bulk-many", 150, 150, 0},
+		{"openbsd80-bulk openbsd80-clear-interface", 5, 5, 0},
+		{"openbsd80-bulk openbsd80-clear-all", 0, 0, 0},
+		{"openbsd80-kill", 3, 0, 0},
+		{"openbsd80-nat", 2, 1, 0},
+		{"openbsd80-rdr", 1, 0, 0},
+		{"openbsd80-scrub", 1, 0, 0},
+		{"openbsd80-routeto", 2, 1, 0},
+		{"openbsd80-syncpeer", 1, 1, 0},
+		{"openbsd80-defer", 2, 2, 0},
+		{"openbsd80-pfsync0-wire", 2, 0, 0},
+		{"openbsd80-pfsync0-bpf-sender", 2, 0, 0},
+		{"openbsd80-pfsync0-bpf-receiver", 0, 0, 0},
+		{"freebsd13-start", 0, 0, 3},
+		{"freebsd13-icmp", 4, 1, 1},
+		{"freebsd13-udp", 6, 0, 0},
+		{"freebsd13-tcp", 3, 2, 2},
+		{"freebsd13-bulk", 5, 5, 2},
+		{"freebsd13-bulk-many", 155, 155, 2},
+		{"freebsd13-bulk freebsd13-clear-interface", 5, 5, 2},
+		{"freebsd13-bulk freebsd13-clear-all", 0, 0, 1},
+		{"freebsd13-kill", 3, 0, 0},
+		{"freebsd13-nat", 2, 1, 0},
+		{"freebsd13-syncpeer", 1, 1, 0},
+		{"freebsd13-defer", 2, 2, 2},
+		{"freebsd13-pfsync0-bpf-sender", 2, 2, 0},
+		{"freebsd13-pfsync0-bpf-receiver", 0, 0, 0},
 	} {
-		t.Run(c.capture, func(t *testing.T) {
+		t.Run(c.captures, func(t *testing.T) {
 			f := newFirewall(t)
-			for _, frame := range corpus.Frames(t, c.capture+".pcap") {
-				if deletes(t, frame.Payload()) {
-					break
-				}
-				f.hear(frame.Payload())
+			y := peer.OpenBSD
+			if strings.HasPrefix(c.captures, "freebsd") {
+				y = peer.FreeBSD13
 			}
-			f.holds(c.capture, c.want...)
+			b := peer.NewBox(y, 0, nil)
+			b.Mute = true
+			most, all := 0, connections{map[middle]tuple{}}
+			for name := range strings.FieldsSeq(c.captures) {
+				for _, frame := range corpus.Frames(t, name+".pcap") {
+					before := b.States()
+					b.Hear(255, frame.Payload())
+					if want, _ := all.of(before); strings.Contains(strings.Join(b.Heard(), " "), "DEL_C") {
+						f.holds(fmt.Sprintf("%s before frame %d", c.captures, frame.N), want...)
+						most = max(most, len(want))
+					}
+					f.hearFrom(sender(frame), frame.Payload())
+				}
+			}
+			want, cannot := all.of(b.States())
+			f.holds(c.captures, want...)
+			if most = max(most, len(want)); most != c.most || len(want) != c.left || cannot != c.cannot {
+				t.Errorf("%d entries at most, %d at the end, %d states that cannot be; want %d, %d, %d", most, len(want), cannot, c.most, c.left, c.cannot)
+			}
 		})
 	}
 }
 
-// deletes tells whether a packet ends states of this capture.
-func deletes(t *testing.T, payload []byte) bool {
-	h, rest, err := wire.ParseHeader(payload)
-	for err == nil && len(rest) >= wire.SubheaderLen {
-		var s wire.Section
-		if s, rest, err = h.NextSection(rest); err == nil && s.Action == wire.ActDelC {
-			return true
-		}
-		if s.End() {
-			return false
-		}
+// sender is who sent a frame: on pfsync0 there is no address.
+func sender(f corpus.Frame) netip.Addr {
+	if ip := f.IP(); ip != nil && [4]byte(ip[12:16]) != [4]byte{} {
+		return netip.AddrFrom4([4]byte(ip[12:16]))
 	}
-	if err != nil {
-		t.Fatal(err)
+	return guestA
+}
+
+type tuple struct {
+	src, dst         netip.Addr
+	srcPort, dstPort uint16
+}
+
+// middle is a connection as the stack sees it: both its states have that in common.
+type middle struct {
+	proto byte
+	tuple
+}
+
+// connections make entries of states. What leaves a firewall translated stays so in the
+// kernel until the last of both states has ended: replies has it.
+type connections struct{ replies map[middle]tuple }
+
+// of gives the entries that states of a BSD are: what comes in before, and the answers to
+// what leaves after all translation. cannot is how many states are none.
+func (c *connections) of(states map[peer.ID]peer.State) (entries []string, cannot int) {
+	type halves struct{ orig, reply tuple }
+	all := map[middle]halves{}
+	for _, s := range states {
+		initiator, before, after := 0, s.Wire, s.Stack
+		if s.Direction == 2 {
+			initiator, before, after = 1, s.Stack, s.Wire
+		}
+		from := func(k peer.Key, i int) tuple { return tuple{k.Addr[i], k.Addr[1-i], k.Port[i], k.Port[1-i]} }
+		orig, reply, stack := from(before, initiator), from(after, 1-initiator), middle{s.Proto, from(s.Stack, initiator)}
+		if !tracked(s.Proto, orig.src, orig.srcPort, orig.dstPort) {
+			cannot++
+			continue
+		}
+		h, other := all[stack]
+		if s.Direction != 2 || !other {
+			h.orig = orig
+		}
+		if s.Direction == 2 {
+			c.replies[stack] = reply
+		}
+		if s.Direction == 2 || !other {
+			h.reply = reply
+		}
+		all[stack] = h
 	}
-	return false
+	for m, h := range all {
+		if reply, ok := c.replies[m]; ok {
+			h.reply = reply
+		}
+		if m.proto == 1 || m.proto == 58 { // of an entry lab knows no more
+			for _, t := range []*tuple{&h.orig, &h.reply} {
+				t.srcPort, t.dstPort = 0, 0
+			}
+		}
+		entries = append(entries, text(m.proto, h.orig.src, h.orig.srcPort, h.orig.dst, h.orig.dstPort, h.reply.src, h.reply.srcPort, h.reply.dst, h.reply.dstPort))
+	}
+	return entries, cannot
+}
+
+// tracked tells whether the kernel's table can have a state: no neighbour discovery and no
+// multicast listeners, which conntrack does not track; no CARP, which is never installed;
+// nothing from nowhere. FreeBSD 13 has an id, or 0, in place of the query.
+func tracked(proto byte, src netip.Addr, id, query uint16) bool {
+	return proto != 112 && !src.IsUnspecified() && (proto != 58 || query == 128 || query == id && id != 0)
 }
 
 // TestHalvesInTheKernel tells the two states of connections with every kind of
