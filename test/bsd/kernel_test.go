@@ -35,9 +35,10 @@ func (noTap) Show([][]byte) {}
 
 // firewall is an engine over the kernel's table in a namespace, its sync link played by the test.
 type firewall struct {
-	t    *testing.T
-	ns   *lab.NS
-	port *linktest.Port
+	t      *testing.T
+	ns     *lab.NS
+	engine *engine.Engine
+	port   *linktest.Port
 }
 
 func newFirewall(t *testing.T) *firewall {
@@ -51,6 +52,7 @@ func newFirewall(t *testing.T) *firewall {
 	hub := linktest.NewHub(1)
 	f := &firewall{t: t, ns: ns, port: hub.Port(netip.MustParseAddr("10.9.0.9"))}
 	e := engine.New(engine.Config{Creator: 0xaaaaaaaa, Log: log}, table, f.port, noTap{})
+	f.engine = e
 	labtest.Background(t, table.Run)
 	labtest.Background(t, func(ctx context.Context) error { hub.Run(ctx); return nil })
 	labtest.Background(t, func(ctx context.Context) error { e.Run(ctx); return nil })
@@ -293,5 +295,33 @@ func TestHalvesInTheKernel(t *testing.T) {
 		f.holds(fmt.Sprintf("%v, %v first", textOf(&s), halves[0].Direction), textOf(&s))
 		f.tell(d, func(w *wire.Writer) { w.ID(wire.ActDelC, halves[0].ID); w.ID(wire.ActDelC, halves[1].ID) })
 		f.holds("after its end")
+	}
+}
+
+// TestWhatTheKernelCannotHave tells states that conntrack cannot express: each is counted
+// and kept, so that the peers get it back.
+func TestWhatTheKernelCannotHave(t *testing.T) {
+	synproxy, modulated, discovery := theirTCP(1), theirTCP(2), peer.Connection(peer.ID{State: 3, Creator: them}, 58, addrPort("[fe80::1]:0"), addrPort("[ff02::16]:143"))
+	synproxy.Src.State, synproxy.Dst.State = 11, 0
+	modulated.Src.SeqDiff = 5
+	f := newFirewall(t)
+	for _, s := range []peer.State{synproxy, modulated, discovery, afTo(), theirTCP(9)} {
+		f.hear(peer.OpenBSD.Packet(peer.OpenBSD.Inserts(s)))
+	}
+	f.holds("of five states", text(6, netip.MustParseAddr("10.1.0.2"), 1009, netip.MustParseAddr("10.2.0.2"), 80,
+		netip.MustParseAddr("10.2.0.2"), 80, netip.MustParseAddr("10.1.0.2"), 1009))
+	known := map[uint64]bool{}
+	if err := f.engine.States(func(s *pfstate.State) bool { known[s.ID.State] = true; return true }); err != nil {
+		t.Fatal(err)
+	}
+	if len(known) != 5 {
+		t.Errorf("known are %v", known)
+	}
+	counters, err := f.engine.Counters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := slices.IndexFunc(counters, func(c pfstate.Counter) bool { return c.Name == "unsupported" }); i < 0 || counters[i].Value != 4 {
+		t.Errorf("not counted: %v", counters)
 	}
 }
