@@ -533,7 +533,9 @@ func TestUnknownSections(t *testing.T) {
 		b.Say(b.Inserts(theirTCP(1)), unknown, b.Inserts(theirTCP(2)))
 		if b.Version == 6 {
 			b.has(theirText(1, "4:4"), theirText(2, "4:4"))
-			old := func(action byte) peer.Section { return peer.Section{Action: action, Messages: b.Inserts(theirTCP(7)).Messages} }
+			old := func(action byte) peer.Section {
+				return peer.Section{Action: action, Messages: b.Inserts(theirTCP(7)).Messages}
+			}
 			b.Say(old(1), old(3)) // INS and UPD of OpenBSD before version 6
 			b.settle()
 			b.counted("skipped=3", "badact=0")
