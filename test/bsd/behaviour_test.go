@@ -655,3 +655,71 @@ func TestTwoOfOursBesideABSD(t *testing.T) {
 		}
 	})
 }
+
+// FreeBSD's buckets and OpenBSD's slices overtake each other: states come before the
+// start and after the end.
+func TestStatesOutsideOfABulkUpdate(t *testing.T) {
+	besideEach(t, func(b *bench) {
+		b.Mute = true
+		if err := b.engine.Configure(engine.Settings{}); err != nil {
+			b.Fatal(err)
+		}
+		b.configure(func(*engine.Settings) {})
+		b.settle()
+		b.Say(b.Updates(theirTCP(1)))
+		b.settle()
+		b.Say(b.BulkStatus(them, peer.BulkStart, 0), b.Updates(theirTCP(2)))
+		b.settle()
+		b.is("bulk", false)
+		b.Say(b.BulkStatus(them, peer.BulkEnd, 0))
+		b.settle()
+		b.is("done", true)
+		b.Say(b.Updates(theirTCP(3)))
+		b.has(theirText(1, "4:4"), theirText(2, "4:4"), theirText(3, "4:4"))
+		b.counted("badstate=0")
+	})
+}
+
+// IPv6, whose family has another number everywhere, and translation, in both directions.
+func TestFamiliesAndTranslation(t *testing.T) {
+	besideEach(t, func(b *bench) {
+		six := peer.Connection(peer.ID{State: 6, Creator: them}, 17, addrPort("[fd00:1::2]:1000"), addrPort("[fd00:2::2]:53"))
+		in, out := theirTCP(7), theirTCP(8)
+		in.Direction, out.Wire.Addr[1], out.Wire.Port[1] = 1, netip.MustParseAddr("10.2.0.1"), 61278
+		in.Wire.Addr, in.Wire.Port = [2]netip.Addr{out.Stack.Addr[1], out.Stack.Addr[0]}, [2]uint16{out.Stack.Port[1], out.Stack.Port[0]}
+		in.Stack = in.Wire
+		b.New(six, in, out)
+		b.has("udp [fd00:1::2]:1000 > [fd00:2::2]:53 2:2", "tcp 10.1.0.2:1008 > 10.2.0.2:80, 10.2.0.2:80 > 10.2.0.1:61278 4:4")
+		b.Restart()
+
+		ours := ourTCP(1, 4, 4)
+		orig, reply := ours.Tuples()
+		reply.Dst, reply.DstPort = netip.MustParseAddr("10.2.0.1"), 40000
+		ours.SetTuples(orig, reply, 0)
+		b.create(ours)
+		sixth := ourTCP(2, 4, 4)
+		orig6 := pfstate.Tuple{Src: netip.MustParseAddr("fd00:1::9"), Dst: netip.MustParseAddr("fd00:2::9"), SrcPort: 7, DstPort: 8}
+		sixth.SetTuples(orig6, orig6.Reversed(), 0)
+		b.create(sixth)
+		b.settle()
+		key := func(first, second string) peer.Key {
+			a, z := addrPort(first), addrPort(second)
+			return peer.Key{Addr: [2]netip.Addr{a.Addr(), z.Addr()}, Port: [2]uint16{a.Port(), z.Port()}}
+		}
+		want := map[byte][]peer.Key{ // by direction: wire and stack, twice
+			1: {key("10.1.0.9:1001", "10.2.0.9:80"), key("10.1.0.9:1001", "10.2.0.9:80"), key("[fd00:1::9]:7", "[fd00:2::9]:8"), key("[fd00:1::9]:7", "[fd00:2::9]:8")},
+			2: {key("10.2.0.9:80", "10.2.0.1:40000"), key("10.2.0.9:80", "10.1.0.9:1001"), key("[fd00:2::9]:8", "[fd00:1::9]:7"), key("[fd00:2::9]:8", "[fd00:1::9]:7")},
+		}
+		for _, id := range b.oursThere(4) {
+			s := b.States()[id]
+			w := want[s.Direction]
+			if s.Wire.Addr[0].Is6() {
+				w = w[2:]
+			}
+			if s.Wire != w[0] || s.Stack != w[1] || s.Flags&2 == 0 {
+				b.Errorf("direction %d: wire %v, stack %v, flags %x; want %v, %v, sloppy", s.Direction, s.Wire, s.Stack, s.Flags, w[0], w[1])
+			}
+		}
+		b.content()
+	})
+}
