@@ -108,7 +108,7 @@ var keywords = []keyword{
 	{names: words("nwid -nwid join -join wpa -wpa wpakey -wpakey wpaprotos wpaakms wpaciphers wpagroupcipher nwkey -nwkey chan -chan scan"),
 		on: kindAny, hint: "use wpa_supplicant or iw"},
 	{names: words("wgkey wgport wgpeer -wgpeer wgendpoint wgaip wgpsk -wgpsk wgpka wgrtable"), on: kindAny, hint: "use wg(8)"},
-	{names: words("flowsrc -flowsrc flowdst -flowdst pflowproto"), on: kindAny, hint: "this is no flow exporter"},
+	{names: words("flowsrc -flowsrc flowdst -flowdst pflowproto"), on: kindAny, hint: "use pfsyncd --export"},
 	{names: words("-balancing"), on: kindAny, hint: "one vhid has one master"},
 	{names: words("carpdemote -carpdemote"), on: kindAny, ofGroup: true},
 	{names: words("peer6 mcast6"), on: kindInet, hint: "adverts of IPv6 go to the group ff02::12"},

@@ -225,7 +225,7 @@ func TestEveryRefusedWordSaysWhatToDo(t *testing.T) {
 		"not supported on Linux (use ip tunnel)":                                                "tunnel deletetunnel keepalive",
 		"not supported on Linux (use wpa_supplicant or iw)":                                     "nwid join wpa wpakey wpaprotos wpaakms chan scan nwkey",
 		"not supported on Linux (use wg(8))":                                                    "wgkey wgport wgpeer wgendpoint wgaip wgpsk wgpka wgrtable",
-		"not supported on Linux (this is no flow exporter)":                                     "flowsrc flowdst pflowproto",
+		"not supported on Linux (use pfsyncd --export)":                                         "flowsrc flowdst pflowproto",
 		"not supported on Linux (one vhid has one master)":                                      "-balancing",
 		"not supported on Linux (use keepalived)":                                               "vrrpver vrrpprio vrrpinterval",
 		"not supported on Linux (run the net-tools ifconfig (/sbin/ifconfig))":                  "hw txqueuelen pointopoint mem_start irq",

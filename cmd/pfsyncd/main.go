@@ -47,6 +47,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			&cli.StringFlag{Name: "state-dir", Value: "/var/lib/pfsync", Usage: "keep creatorid and id key in `DIR` over restarts; each daemon has its own"},
 			&cli.StringFlag{Name: "hostid", Usage: "set and keep the creatorid, `HEX` as in pf.conf's set hostid (default: random once, then kept)"},
 			&cli.IntFlag{Name: "peer-states", Usage: "take at most `NUMBER` states of one peer, all BSD peers counting as one (default: half of nf_conntrack_max)"},
+			&cli.StringFlag{Name: "export", Usage: "send flow records of states that end to the collector `URL`, by UDP: ipfix://ADDR:PORT or netflow9://ADDR:PORT, numeric"},
 			&cli.StringFlag{Name: "metrics", Usage: "answer Prometheus on the TCP `ADDR:PORT` too, to anybody; numeric, as 127.0.0.1:9240"},
 			&cli.BoolFlag{Name: "cleanup", Usage: "remove what a killed pfsyncd has left, its carp interfaces, and end; the unit's ExecStopPost"},
 			&cli.BoolFlag{Name: "pprof", Usage: "answer root's questions for Go's profiles, below /debug/ on the control socket"},
@@ -65,7 +66,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return serve(c.Context, options{
 				logLevel: c.String("log-level"), logFormat: c.String("log-format"), stateDir: c.String("state-dir"),
 				hostID: c.String("hostid"), table: c.String("table"), peerStates: c.Int("peer-states"), version: c.App.Version,
-				metrics: c.String("metrics"), listenMetrics: c.IsSet("metrics"),
+				export: c.String("export"), metrics: c.String("metrics"), listenMetrics: c.IsSet("metrics"),
 				profiles: c.Bool("pprof"),
 			}, stderr)
 		},

@@ -49,6 +49,7 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"--table", "nft", "--state-dir", file}, 1, "", "pfsyncd: table nft: unknown, choose conntrack or memory"},
 		{[]string{"--peer-states", "-1"}, 1, "", "pfsyncd: peer-states -1: must not be negative"},
 		{[]string{"--metrics", "localhost:9240"}, 1, "", "pfsyncd: metrics localhost:9240: not a numeric address and port, as 127.0.0.1:9240 or [::1]:9240"},
+		{[]string{"--export", "192.0.2.1:4739", "--state-dir", t.TempDir()}, 1, "", "pfsyncd: export 192.0.2.1:4739: not ipfix://ADDR:PORT"},
 		{[]string{"--metrics", ""}, 1, "", "pfsyncd: metrics : not a numeric address"},
 		{[]string{"--metrics", "192.0.2.1:9240"}, 1, "", "pfsyncd: metrics: listen tcp 192.0.2.1:9240:"},
 		{[]string{"--state-dir", file}, 1, "", "pfsyncd: state directory:"},

@@ -17,6 +17,7 @@ import (
 	"github.com/pfsync-linux/pfsync/cmd/pfsyncd/notify"
 	"github.com/pfsync-linux/pfsync/cmd/pfsyncd/profile"
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack"
+	"github.com/pfsync-linux/pfsync/pfstate/flowexport"
 	"github.com/pfsync-linux/pfsync/pfstate/memory"
 	"github.com/pfsync-linux/pfsync/sync/control"
 	"github.com/pfsync-linux/pfsync/sync/hold"
@@ -32,6 +33,7 @@ type options struct {
 	table               string
 	peerStates          int
 	version             string
+	export              string // a collector's URL, "": none
 	metrics             string // a TCP address
 	listenMetrics       bool
 	profiles            bool
@@ -83,6 +85,14 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 		Identity: identity, TableName: o.table, PeerStates: o.peerStates, Log: log,
 		OpenDevice:   func(name string) (node.Device, error) { return tunif.Open(name, log, tunif.WatchedBy(watched)) },
 		InterfaceMTU: interfaceMTU,
+	}
+	if o.export != "" {
+		exporter, err := flowexport.Open(flowexport.Config{Target: o.export, Domain: identity.Creator, Log: log})
+		if err != nil {
+			return err
+		}
+		defer exporter.Close()
+		cfg.Exporter = exporter
 	}
 	if err := o.openTable(&cfg); err != nil {
 		return err

@@ -46,6 +46,7 @@ func (e *Engine) moved(c *pfstate.Change) {
 		if r := e.states.at(i); r.origin() != imported && r.id() != c.State.ID {
 			// The end of its predecessor was lost.
 			e.counters.add(tableLost)
+			e.tellEnd(i, 0)
 			e.end(i)
 			i = 0
 		}
@@ -121,6 +122,7 @@ func (e *Engine) ended(c *pfstate.Change) {
 	if r.ref != 0 && c.Ref != 0 && r.ref != c.Ref || r.outdated(c) {
 		return // of an earlier entry with the same keys
 	}
+	e.tellEndOf(i, c)
 	if c.Expired && e.held() && !r.closed() {
 		// The link is cut: a peer may have gone on with it, and must not hear of our end of it later.
 		r.clear(carrier)

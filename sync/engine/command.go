@@ -40,7 +40,12 @@ func (e *Engine) Kill(match func(*pfstate.State) bool) (killed int, err error) {
 			}
 			killed++
 			e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
-			r.set(carrier) // whoever answers for it: that it ends is our word
+			r.set(carrier)                                           // whoever answers for it: that it ends is our word
+			if twin := e.states.twin(i); r.is(shadow) && twin != 0 { // that ends with it
+				e.tellEnd(twin, pfstate.Removed)
+			} else {
+				e.tellEnd(i, pfstate.Removed)
+			}
 			e.end(i)
 		})
 		e.push = true
@@ -59,6 +64,7 @@ func (e *Engine) Clear() (cleared int, err error) {
 				e.graves.bury(r.id(), ended)
 			}
 			e.states.untwin(i)
+			e.tellEnd(i, pfstate.Removed)
 			e.forget(i, nil)
 		})
 		if e.settings.Up && !e.mute(unsent) {

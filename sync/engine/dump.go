@@ -209,6 +209,7 @@ func (e *Engine) sweepGone() {
 			if !r.is(mute) {
 				e.counters.add(tableLost)
 			}
+			e.tellEnd(i, 0)
 			e.end(i)
 		}
 	})

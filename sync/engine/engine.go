@@ -27,15 +27,16 @@ const (
 
 // Config is what an engine is made of. It does not change.
 type Config struct {
-	Creator    uint32         // host id, not 0
-	StateLimit int            // pf's `limit states`; bounds the bulk timeout. 0: 100000
-	PeerStates int            // states that one peer may have here, all BSD peers counting as one; 0: no limit
-	Continues  bool           // the table is the very one that an earlier engine of this creatorid had
-	Holder     Holder         // of first packets, for defer; nil: none are held
-	Queued     Queued         // of the table, for a Holder that is given connections; nil: there are none
-	SAs        SAs            // nil: there is no IPsec
-	Demote     func(Demotion) // is told each change; called by Run, must not block; may be nil
-	Silence    func(bool)     // likewise: whether all Linux peers have just fallen silent
+	Creator    uint32            // host id, not 0
+	StateLimit int               // pf's `limit states`; bounds the bulk timeout. 0: 100000
+	PeerStates int               // states that one peer may have here, all BSD peers counting as one; 0: no limit
+	Continues  bool              // the table is the very one that an earlier engine of this creatorid had
+	Holder     Holder            // of first packets, for defer; nil: none are held
+	Queued     Queued            // of the table, for a Holder that is given connections; nil: there are none
+	SAs        SAs               // nil: there is no IPsec
+	Demote     func(Demotion)    // is told each change; called by Run, must not block; may be nil
+	Ended      func(pfstate.End) // likewise: each end of a state that is ours to tell
+	Silence    func(bool)        // likewise: whether all Linux peers have just fallen silent
 	Log        *slog.Logger
 }
 
@@ -109,6 +110,7 @@ type Engine struct {
 	otherHalf  pfstate.State // of the state being sent
 	update     wire.UpdC     // the update in it being handled
 	merged     ends          // what is made of it
+	last       pfstate.State // of a state that has ended
 	pace       *time.Timer
 	pacing     bool
 

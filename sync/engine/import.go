@@ -57,6 +57,7 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 			if old := e.states.twin(i); old != 0 {
 				e.forget(old, nil)
 			}
+			e.tellEnd(i, 0)
 			e.forget(i, nil)
 		}
 	}
@@ -69,6 +70,7 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 	}
 	i := e.states.add(s, imported, e.now)
 	e.keepMore(i)
+	e.keepCounts(i, s)
 	r := e.states.at(i)
 	if said != 0 {
 		e.told(i, said)
@@ -182,6 +184,7 @@ func (e *Engine) known(i slot, s *pfstate.State, said uint64) {
 		return
 	}
 	r.set(claimed)
+	e.keepCounts(i, s)
 	switch {
 	case said == 0:
 	case e.speaking.linux || r.origin() == imported && !r.is(carrier):

@@ -424,6 +424,7 @@ func (e *Engine) removeFor(id pfstate.ID, i slot) {
 func (e *Engine) remove(i slot) {
 	e.divorce(i) // the connection lives as long as one of its states does
 	e.writeState(pfstate.Write{Kind: pfstate.WriteDelete}, i)
+	e.tellEnd(i, 0)
 	e.forget(i, e.speaking)
 }
 

@@ -90,6 +90,7 @@ func (e *Engine) askAfter(i slot) {
 	}
 	if r.is(absent) || r.is(shadow) {
 		if owner := e.ownerOf(r.word()); r.expire(e.now) == 0 && (owner == nil || !owner.linux || owner.dead) {
+			e.tellEnd(i, pfstate.RanOut)
 			e.forget(i, nil)
 		}
 		return

@@ -56,6 +56,7 @@ type Config struct {
 	Holder        Holder                                 // of first packets, for defer; nil: none are held
 	Queued        engine.Queued                          // with Holder: the table's reading of what the kernel gives with a packet
 	Listen        bool                                   // pfsync0 sends nothing, unless -listen is set
+	Exporter      Exporter                               // is told of the states that end; nil: nobody is
 	TableUse      func() (entries, limit int, err error) // of all of the table, 0: no limit; nil, or an error: what is shared is all that is known
 	Whole         Whole                                  // nil: what is shared is all of the table
 	PeerStates    int                                    // states that one peer may have here, 0: no limit
@@ -123,6 +124,9 @@ func New(cfg Config) *Node {
 		Holder: cfg.Holder, Queued: cfg.Queued,
 		Demote: func(d engine.Demotion) { n.shares.demote(d.Bulk, d.Link) },
 	}
+	if cfg.Exporter != nil {
+		c.Ended = n.ended
+	}
 	if n.host != nil {
 		c.Silence = n.host.PeersSilent
 	}
@@ -166,6 +170,9 @@ func (n *Node) Run(ctx context.Context, ready func()) error {
 			}
 			return nil
 		})
+	}
+	if n.cfg.Exporter != nil {
+		group.Go(func() error { return n.cfg.Exporter.Run(lower) })
 	}
 	group.Go(func() error {
 		<-lower.Done() // one of the others failed

@@ -46,7 +46,7 @@ func startLogging(t *testing.T, log *slog.Logger) *rig { return startAs(t, node.
 func startAs(t *testing.T, cfg node.Config) *rig {
 	r := &rig{t: t, table: memory.New(memory.Config{Creator: 0xc0ffee01})}
 	r.Node = node.New(node.Config{
-		Identity: node.Identity{Creator: 0xc0ffee01}, Table: r.table, TableName: "memory", Log: cfg.Log, Listen: cfg.Listen,
+		Identity: node.Identity{Creator: 0xc0ffee01}, Table: r.table, TableName: "memory", Log: cfg.Log, Listen: cfg.Listen, Exporter: cfg.Exporter, Timeout: cfg.Timeout,
 		OpenDevice: func(name string) (node.Device, error) {
 			if r.busy {
 				return nil, errors.New("pfsync0: in use by another process")

@@ -137,6 +137,9 @@ func (n *Node) Counters() ([]pfstate.Counter, error) {
 	if n.cfg.SAs != nil {
 		all = append(all, n.cfg.SAs.Counters()...)
 	}
+	if n.cfg.Exporter != nil {
+		all = append(all, n.cfg.Exporter.Counters()...)
+	}
 	if n.host != nil {
 		counted, err := n.host.Counters()
 		if err != nil {
