@@ -28,6 +28,13 @@ func (f *Firewall) announce() error {
 	return nil
 }
 
+// Send puts frames, whole from their first header on, on the wire behind a link.
+func (n *NS) Send(link string, frames ...[]byte) error {
+	return n.withLink(link, func(_ *netlink.Handle, l netlink.Link) error {
+		return n.Do(func() error { return sendFrames(l.Attrs().Index, frames...) })
+	})
+}
+
 func sendFrames(ifindex int, frames ...[]byte) error {
 	// Protocol 0: the socket sends and receives nothing.
 	s, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
