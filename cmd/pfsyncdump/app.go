@@ -31,7 +31,7 @@ type source interface {
 	io.Closer
 }
 
-const usage = "pfsyncdump [-lnv] [-c count] [--json | -w file] -r file | -i interface [expression]"
+const usage = "pfsyncdump [-lnv] [-c count] [--json | -w file [-C size [-W files]]] -r file | -i interface [expression]"
 
 func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	verbose := 0
@@ -44,6 +44,8 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			&cli.StringFlag{Name: "i", Usage: "capture on `interface` until interrupted"},
 			&cli.IntFlag{Name: "c", Usage: "end after `count` packets", DefaultText: "all"},
 			&cli.StringFlag{Name: "w", Usage: "write the packets to pcapng `file` instead; - is standard output"},
+			&cli.Float64Flag{Name: "C", Usage: "with -w: begin another file, file1, file2 and so on, after `size` million bytes", DefaultText: "never"},
+			&cli.IntFlag{Name: "W", Usage: "with -C: keep so many `files`, file0 and so on, and begin again with the first", DefaultText: "all"},
 			&cli.BoolFlag{Name: "json", Usage: "print a line of JSON for each packet", DisableDefaultText: true},
 			&cli.BoolFlag{Name: "v", Usage: "print more; up to three times", Count: &verbose, DisableDefaultText: true},
 			&cli.BoolFlag{Name: "n", Usage: "do not look up names: never done, accepted for tcpdump's sake", DisableDefaultText: true},
@@ -63,7 +65,7 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Action: func(c *cli.Context) error {
 			d := dump{
 				stdin: stdin, stdout: stdout, stderr: stderr, verbose: verbose, json: c.Bool("json"),
-				count: c.Int("c"), write: c.String("w"), atOnce: c.Bool("l") || c.Bool("U"),
+				count: c.Int("c"), write: c.String("w"), parts: parts{size: int64(c.Float64("C") * 1e6), most: c.Int("W")}, atOnce: c.Bool("l") || c.Bool("U"),
 			}
 			file, ifName := c.String("r"), c.String("i")
 			switch {
@@ -73,6 +75,14 @@ func app(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 				return errors.New("-r and -i exclude each other")
 			case file == "" && ifName == "":
 				return errors.New("nothing to read: give -r file or -i interface")
+			case c.IsSet("C") && (d.write == "" || d.write == "-"):
+				return errors.New("-C: needs -w file")
+			case c.IsSet("C") && d.parts.size < 1:
+				return fmt.Errorf("-C %v: a number of million bytes expected", c.Float64("C"))
+			case c.IsSet("W") && !c.IsSet("C"):
+				return errors.New("-W: needs -C size")
+			case c.IsSet("W") && d.parts.most < 2:
+				return fmt.Errorf("-W %d: a number of files from 2 on expected", d.parts.most)
 			case d.json && d.write != "":
 				return errors.New("--json and -w exclude each other: write first, then read the file with -r")
 			}
@@ -99,6 +109,7 @@ type dump struct {
 	filter         *pfsyncfilter.Filter
 	count          int    // 0: no end
 	write          string // a file; empty: packets are printed
+	parts          parts  // that it is written in
 	atOnce         bool
 }
 
@@ -155,7 +166,7 @@ func (d dump) create(ifName string, in *os.File) (*captureWriter, error) {
 	if d.write == "" {
 		return nil, nil
 	}
-	to, err := createFile(d.write, d.stdout, ifName, in)
+	to, err := createFile(d.write, d.parts, d.stdout, ifName, in)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,7 @@ package main
 import "strings"
 
 // withValue are the options that take a value; all others of one letter take none.
-const withValue = "ricsw"
+const withValue = "ricswCW"
 
 // separate takes clusters of options apart as getopt(3) does, for cli does not know values
 // that are attached to their option: -nvc1 becomes -n -v -c 1.
