@@ -302,8 +302,13 @@ func (e *Engine) send(payloads [][]byte, of []behind) {
 	}
 }
 
-// transmit hands packets to the link.
+// transmit hands packets to the link. Whoever forgets that pfsync0 only listens is
+// stopped here.
 func (e *Engine) transmit(payloads [][]byte) {
+	if e.settings.Listen {
+		e.counters.n[unsent] += uint64(len(payloads))
+		return
+	}
 	sent, err := e.link.Send(payloads)
 	if e.linkState.Config.Peer().Is6() {
 		e.counters.n[outPackets6] += uint64(sent)

@@ -23,7 +23,7 @@ func (e *Engine) usedSAs() <-chan []ipsec.SA {
 
 // tellSAs tells the peers how far SAs are. Nothing waits for a link: who is used is told again.
 func (e *Engine) tellSAs(list []ipsec.SA) {
-	if !e.running() {
+	if !e.running() || e.mute(unsent) {
 		return
 	}
 	e.buildAs(plain)
