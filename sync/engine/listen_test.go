@@ -9,6 +9,7 @@ import (
 
 	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/engine"
+	"github.com/pfsync-linux/pfsync/sync/ipsec"
 	"github.com/pfsync-linux/pfsync/sync/wire"
 )
 
@@ -233,5 +234,17 @@ func TestAListenerHearsAll(t *testing.T) {
 		if s := r.status(); s.Imported != 2 || s.Peers != 2 {
 			t.Errorf("%d states of %d peers", s.Imported, s.Peers)
 		}
+	})
+}
+
+func TestAListenerDoesNotTellSAs(t *testing.T) {
+	withSAs(t, func(r *rig, f *fakeSAs) {
+		r.listens(true)
+		r.forget()
+		r.shown = 0
+		f.used <- []ipsec.SA{sa4}
+		synctest.Wait()
+		r.saysNothing()
+		r.counted("unsent=1")
 	})
 }

@@ -174,7 +174,8 @@ func TestEachFindingIsNamed(t *testing.T) {
 			peer(func(p *ifconfig.Peer) { p.Sync = "no" })(s)
 			s.Status.Bulk = "listening"
 		},
-			"note not-in-sync 192.168.254.253", "only listens"},
+			"note not-in-sync 192.168.254.253, warning listen pfsync0", "only listens"},
+		{"an observer", func(s *check.Snapshot) { s.Status.Bulk, s.Status.Table = "listening", "memory" }, "note memory pfsyncd", "--table"},
 		{"a BSD", peer(func(p *ifconfig.Peer) { p.Kind, p.Sync = "openbsd", "unknown" }), "", ""},
 		{"bulk", func(s *check.Snapshot) { s.Status.Bulk = "failed" }, "warning bulk pfsync0", "pfsyncctl bulk"},
 		{"events off", sysctl("events", 0), "error events net.netfilter.nf_conntrack_events", "=1"},

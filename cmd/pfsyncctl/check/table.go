@@ -32,6 +32,9 @@ func (r *report) peers() {
 	for _, p := range r.Status.Peers {
 		r.peer(p)
 	}
+	if r.Status.Bulk == "listening" && r.Status.Table == "conntrack" {
+		r.add(Warning, "listen", "pfsync0", "only listens: no other firewall learns of the connections here", "ifconfig pfsync0 -listen")
+	}
 	if b := r.Status.Bulk; b == "failed" {
 		r.add(Warning, "bulk", "pfsync0", "the states of before were asked for and did not come",
 			"they are asked for again when a peer is heard; or now: pfsyncctl bulk")
