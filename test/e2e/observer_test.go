@@ -82,13 +82,18 @@ func collectFlows(t *testing.T, f *lab.Firewall) *collected {
 	return c
 }
 
+func (c *collected) all() []flowexporttest.Record {
+	if all := c.records.Load(); all != nil {
+		return *all
+	}
+	return nil
+}
+
 // has tells which of these records have not come, or more than once.
 func (c *collected) has(want ...string) error {
 	count := map[string]int{}
-	if all := c.records.Load(); all != nil {
-		for _, r := range *all {
-			count[r.String()]++
-		}
+	for _, r := range c.all() {
+		count[r.String()]++
 	}
 	for _, w := range want {
 		if count[w] != 1 {
@@ -287,7 +292,7 @@ func TestObserverOfRealBSDs(t *testing.T) {
 			play(t, l, frames[n:])
 			eventually(t, "its flow is recorded", func() error {
 				var got []string
-				for _, r := range *flowing.records.Load() {
+				for _, r := range flowing.all() {
 					if strings.HasPrefix(r.String(), c.flow) {
 						got = append(got, r.String())
 					}
@@ -301,6 +306,74 @@ func TestObserverOfRealBSDs(t *testing.T) {
 				t.Errorf("packets by sender: %v", by)
 			}
 		})
+	}
+}
+
+// A firewall has a flow of each connection that it carried when it ends, with what the
+// kernel has counted; the other one, which has copies, has none.
+func TestFlowRecordsOfFirewalls(t *testing.T) {
+	l := newLab(t)
+	of := map[*lab.Firewall]*collected{}
+	for _, f := range []*lab.Firewall{l.A, l.B} {
+		if err := f.Sysctl("net/netfilter/nf_conntrack_acct", "1"); err != nil {
+			t.Fatal(err)
+		}
+		of[f] = collectFlows(t, f)
+		startDaemon(t, f, "--export", fmt.Sprintf("ipfix://%v", of[f].from.Addr()))
+		if _, err := f.Ifconfig(t.Context(), "pfsync0", "up", "syncdev", lab.Sync); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr := startTraffic(t, l)
+	add(t, tr, 3, traffic.TCP)
+	client, server := netip.MustParseAddr(lab.ClientAddr), netip.MustParseAddr(lab.ServerAddr)
+	connections := func(f *lab.Firewall) (n int) {
+		for orig := range flows(t, f) {
+			if orig.Src == client {
+				n++
+			}
+		}
+		return n
+	}
+	eventually(t, "fwB has copies", func() error {
+		if n := connections(l.B); n != 3 {
+			return fmt.Errorf("%d of 3", n)
+		}
+		return nil
+	})
+	tr.Close()
+	eventually(t, "all have ended", func() error {
+		if n := connections(l.A); n > 0 {
+			labtest.Run(t, l.A.NS, "conntrack -D -p tcp -s "+lab.ClientAddr) // what is closed stays for two minutes
+			return fmt.Errorf("%d are there", n)
+		}
+		return nil
+	})
+	eventually(t, "the flow records", func() error {
+		there, back := 0, 0
+		for _, r := range of[l.A].all() {
+			ended := r.Proto == 6 && r.Packets > 3 && r.Bytes > 100 && r.End.After(r.Start) && time.Since(r.End) < patience
+			if ended && r.Src.Addr() == client && r.Dst.Addr() == server {
+				there++
+			}
+			if ended && r.Src.Addr() == server && r.Dst.Addr() == client {
+				back++
+			}
+		}
+		if there != 3 || back != 3 {
+			return fmt.Errorf("%d and %d of 3 each among %v", there, back, of[l.A].all())
+		}
+		return nil
+	})
+	for _, f := range []*lab.Firewall{l.A, l.B} { // what is queued is sent first
+		if err := f.StopDaemon(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range of[l.B].all() {
+		if r.Src.Addr() == client || r.Dst.Addr() == client {
+			t.Errorf("fwB has %v", r)
+		}
 	}
 }
 
