@@ -180,6 +180,22 @@ func TestFreeBSDCasesInTheKernel(t *testing.T) {
 				}
 			})
 
+			t.Run("kill and clear", func(t *testing.T) {
+				labtest.Run(t, l.A.NS, "conntrack -D -s 10.128.6.1")
+				eventually(t, "the BSD hears of the end", func() error {
+					for _, s := range b.States() {
+						if s.Stack.Addr[1] == netip.MustParseAddr("10.128.6.1") || s.Stack.Addr[0] == netip.MustParseAddr("10.128.6.1") {
+							return fmt.Errorf("it has %x", s.ID.State)
+						}
+					}
+					return nil
+				})
+				b.Gone(theirs(22).ID)
+				eventually(t, "what the BSD kills is gone", func() error { return holds(t, l.A, "10.128.1.1", "10.128.1.2", "10.128.1.8") })
+				b.Flush("")
+				eventually(t, "what the BSD clears is gone", func() error { return holds(t, l.A) })
+			})
+
 			if c := b.Complaints(); c != "[]" {
 				t.Errorf("the BSD counts %s", c)
 			}
