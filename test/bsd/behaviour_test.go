@@ -723,3 +723,31 @@ func TestFamiliesAndTranslation(t *testing.T) {
 		b.content()
 	})
 }
+
+// A FreeBSD that has only asked so far is answered in the format that all of them read.
+func TestAnswersBeforeAFormatIsShown(t *testing.T) {
+	for _, y := range since(peer.FreeBSD13) {
+		t.Run(y.Name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, y)
+				b.create(ourTCP(1, 4, 4))
+				b.settle()
+				b.Forget() // what was said in version 6, for nobody was heard yet
+				b.packets()
+				b.Mute = false
+				b.Join()
+				b.settle()
+				b.oursThere(2)
+				if b.Bulk() != "done" {
+					b.Errorf("its bulk update is %q", b.Bulk())
+				}
+				for _, p := range b.packets() {
+					if n := binary.BigEndian.Uint16(p[2:]); n > 24 && p[20] != peer.Bus && p[20] != peer.Req && p[20] != peer.FreeBSD13.Upd {
+						b.Errorf("action %d", p[20])
+					}
+				}
+				b.content()
+			})
+		})
+	}
+}
