@@ -21,7 +21,7 @@ const module = "github.com/pfsync-linux/pfsync"
 // what lies below x. The first match from the top of a layer wins.
 var layers = [][]string{
 	{"pfstate"},
-	{"pfstate/...", "sync/wire", "sync/wire/...", "sync/auth", "sync/link", "sync/link/...", "sync/hold", "sync/carp", "sync/carp/...", "tunif", "tunif/...", "ifconfig", "ifconfig/..."},
+	{"pfstate/...", "sync/wire", "sync/wire/...", "sync/auth", "sync/ipsec", "sync/link", "sync/link/...", "sync/hold", "sync/carp", "sync/carp/...", "tunif", "tunif/...", "ifconfig", "ifconfig/..."},
 	{"sync/engine", "sync/engine/...", "sync/control", "sync/control/...", "sync/metrics"},
 	{"sync/node", "sync/node/..."},
 	{"cmd/..."},
@@ -32,13 +32,14 @@ var layers = [][]string{
 var sideways = map[string][]string{
 	"sync/auth":    {"sync/wire"}, // its codes are an attribute of the trailer
 	"sync/hold":    {"pfstate/conntrack/nfattr"},
+	"sync/link":    {"sync/ipsec"},
 	"sync/metrics": {"sync/control"},                   // they are the control socket's answers in another form
 	"tunif":        {"sync/link/ifwatch"},              // both watch an interface come and go
 	"tunif/carpif": {"sync/link/ifwatch", "sync/carp"}, // and it is what carp.System describes
 }
 
 // kernel are the packages that may import golang.org/x/sys/unix, with what lies below them.
-var kernel = []string{"tunif", "sync/link", "sync/hold", "pfstate/conntrack", "test/lab"}
+var kernel = []string{"tunif", "sync/link", "sync/ipsec", "sync/hold", "pfstate/conntrack", "test/lab"}
 
 // source is one package: its files, with and without tests.
 type source struct {

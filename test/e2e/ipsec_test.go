@@ -14,8 +14,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/pfsync-linux/pfsync/sync/link"
 	"github.com/pfsync-linux/pfsync/sync/wire"
 	"github.com/pfsync-linux/pfsync/test/lab"
@@ -113,7 +111,7 @@ func TestOnlyThroughIPsec(t *testing.T) {
 
 			// Whoever can write the peer's address opens nothing.
 			before := counters(t, l.B)
-			forge(t, l.A, syncB, 10)
+			forge(t, l, 10)
 			eventually(t, "what came in clear is counted", func() error {
 				if n := counters(t, l.B)["link_clear"] - before["link_clear"]; n != 10 {
 					return fmt.Errorf("link_clear %d", n)
@@ -141,31 +139,20 @@ func TestOnlyThroughIPsec(t *testing.T) {
 	}
 }
 
-// forge sends n packets of pfsync in clear to the address, by the firewall's own.
-func forge(t *testing.T, f *lab.Firewall, to string, n int) {
+// forge sends n packets of pfsync in clear to fwB, by fwA's address.
+func forge(t *testing.T, l *lab.Lab, n int) {
 	t.Helper()
-	err := f.Do(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, link.Protocol)
-		if err != nil {
-			return err
+	var w wire.Writer
+	w.Reset(1400)
+	w.Clr(wire.Clr{Creator: 0})
+	payload := w.Finish()
+	frame := append(bytes.Repeat([]byte{0xff}, 6), 2, 0, 0, 0, 0, 1, 8, 0) // broadcast: of an address of the host it is taken
+	frame = link.AppendHeader(frame, netip.MustParseAddr(syncA), netip.MustParseAddr(syncB), len(payload))
+	frame = append(frame, payload...)
+	for range n {
+		if err := l.A.Send("sis2", frame); err != nil {
+			t.Fatal(err)
 		}
-		defer unix.Close(fd)
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TTL, link.TTL); err != nil {
-			return err
-		}
-		var w wire.Writer
-		w.Reset(1400)
-		w.Clr(wire.Clr{Creator: 0})
-		packet := w.Finish()
-		for range n {
-			if err := unix.Sendto(fd, packet, 0, &unix.SockaddrInet4{Addr: netip.MustParseAddr(to).As4()}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 
