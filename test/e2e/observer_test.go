@@ -377,6 +377,36 @@ func TestFlowRecordsOfFirewalls(t *testing.T) {
 	}
 }
 
+// A firewall may listen too, as its hostname.if file says: it has the connections of the
+// other one in its kernel, which does not know of it.
+func TestAFirewallThatListens(t *testing.T) {
+	l := newLab(t)
+	startDaemon(t, l.B)
+	if err := l.B.Netstart(t.Context(), "pfsync0", "up syncdev "+lab.Sync+" listen"); err != nil {
+		t.Fatal(err)
+	}
+	shows(t, l.B, "\tstatus: listening\n")
+	startA(t, l)
+	open(t, l.A, "10.128.0.1", "10.128.0.2")
+	open(t, l.B, "10.128.0.3")
+	eventually(t, "fwB has all", func() error { return holds(t, l.B, "10.128.0.1", "10.128.0.2", "10.128.0.3") })
+	eventually(t, "fwB would have told its own", func() error {
+		if counters(t, l.B)["unsent"] == 0 {
+			return errors.New("nothing")
+		}
+		return nil
+	})
+	if err := holds(t, l.A, "10.128.0.1", "10.128.0.2"); err != nil {
+		t.Error(err)
+	}
+	shows(t, l.A, "\tpeer: none heard\n")
+	if _, err := l.B.Ifconfig(t.Context(), "pfsync0", "-listen"); err != nil {
+		t.Fatal(err)
+	}
+	waitSynced(t, l.B)
+	bothHold(t, l, "10.128.0.1", "10.128.0.2", "10.128.0.3")
+}
+
 // play sends frames on the sync link.
 func play(t *testing.T, l *lab.Lab, frames []corpus.Frame) {
 	t.Helper()
