@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pfsync-linux/pfsync/cmd/pfsyncd/confine"
+	"github.com/pfsync-linux/pfsync/cmd/pfsyncd/footprint"
 	"github.com/pfsync-linux/pfsync/cmd/pfsyncd/notify"
 	"github.com/pfsync-linux/pfsync/cmd/pfsyncd/profile"
 	"github.com/pfsync-linux/pfsync/pfstate/conntrack"
@@ -44,6 +45,7 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	if !o.profiles {
 		profile.Off()
 	}
+	footprint.Limit()
 	log, err := newLog(o.logLevel, o.logFormat, stderr)
 	if err != nil {
 		return err
@@ -114,6 +116,7 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	ready := make(chan struct{})
+	group.Go(func() error { footprint.Run(ctx); return nil })
 	group.Go(func() error {
 		err := n.Run(ctx, func() { close(ready) })
 		if err == nil && ctx.Err() == nil {

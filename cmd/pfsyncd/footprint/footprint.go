@@ -1,0 +1,57 @@
+// Package footprint keeps the daemon's memory near what is in use. Nearly all of that is
+// records of states, which hold no pointer: to collect garbage among them costs a
+// millisecond or two, so it need not grow to as much again.
+package footprint
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// headroom is how much garbage there may be, in percent of what is in use.
+const headroom = 25
+
+// Limit has garbage collected early, unless GOGC in the environment says when.
+func Limit() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(headroom)
+	}
+}
+
+const (
+	lookEvery = 10 * time.Second
+	burst     = 4 << 20   // bytes allocated since memory was last given back: worth a collection
+	calm      = 256 << 10 // allocated since the last look at most: the burst is over
+)
+
+// Run gives the kernel back, until ctx ends, what a join, a dump or a list of all states
+// has left, once that is over. Without it memory that was in use once is kept.
+func Run(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	var last, given uint64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := allocated()
+		if now-given >= burst && now-last < calm {
+			debug.FreeOSMemory()
+			now = allocated()
+			given = now
+		}
+		last = now
+	}
+}
+
+// allocated is how many bytes were, since the start.
+func allocated() uint64 {
+	s := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
+}
