@@ -156,7 +156,7 @@ func TestRequestsBeyondTheRing(t *testing.T) {
 		const more = 8192 + 200 // packets that the ring holds, and some
 		s := udp(us, 1, pfstate.Multiple, pfstate.Multiple)
 		r.table(created(s))
-		time.Sleep(2 * time.Second) // it hears nothing: nobody waits for it
+		time.Sleep(4 * time.Second) // it hears nothing: nobody waits for it
 		for n := range more {
 			s.Timeout = []pfstate.Timeout{pfstate.UDPSingle, pfstate.UDPMultiple}[n%2]
 			r.table(updated(s))

@@ -141,6 +141,7 @@ func (e *Engine) bulkTry() {
 	e.peers.each(func(p *peer) { p.told = toldNothing })
 	e.bulk.timer.Reset(bulkAnswerWait)
 	e.sendHave()
+	e.beaconed = e.now - beaconEvery // with the request goes which form we understand
 	e.sendAlone(wire.ActUpdReq, func(w *wire.Writer) bool { return w.ID(wire.ActUpdReq, pfstate.ID{}) })
 	e.bulk.seq = e.seq
 }

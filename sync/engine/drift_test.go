@@ -105,7 +105,8 @@ func TestCutLongerThanTheRing(t *testing.T) {
 		p.hub.Partition([]*linktest.Port{p.a.port})
 		end(p.a, 1, 500)
 		create(p.a, 6000, 300)
-		for n := range 180 { // more than the ring has place for
+		time.Sleep(4 * time.Second) // nobody waits for B any more
+		for n := range 180 {        // more than the ring has place for
 			create(p.a, 10000+n%20*1000, 1000)
 			time.Sleep(10 * time.Millisecond)
 			end(p.a, 10000+n%20*1000, 1000)

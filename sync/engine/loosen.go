@@ -23,8 +23,12 @@ func (e *Engine) loosen() {
 	e.loosenTurn()
 }
 
-// loosenTurn orders the next part.
+// loosenTurn orders the next part. It waits while peers are told of many states: the
+// kernel, which they may share, and its processors have enough to do.
 func (e *Engine) loosenTurn() {
+	if e.walking() || e.states.queues[queueIns].len > loosenOrders {
+		return
+	}
 	for ; e.loose.next != 0 && e.orders.n < loosenOrders; e.loose.next++ {
 		if e.loose.next >= e.states.size {
 			e.loose.next = 0

@@ -12,14 +12,29 @@ const (
 )
 
 // tooFast tells that a peer who is hearing us must come nearer before we go on. One
-// that makes no progress holds up nobody.
-func (e *Engine) tooFast() (yes bool) {
+// that makes no progress for so long holds up nobody.
+func (e *Engine) tooFast(patience time.Duration) (yes bool) {
 	e.peers.each(func(p *peer) {
-		if p.linux && !p.quiet && p.provedUs && e.seq > p.heardUs+aheadMost && e.now-p.heardUsAt < aheadMoment {
+		if p.linux && !p.dead && p.provedUs && e.seq > p.heardUs+aheadMost && e.now-p.heardUsAt < patience {
 			yes = true
 		}
 	})
 	return yes
+}
+
+// patience is how long a peer without progress may hold up news. If there is no other, who
+// would be kept waiting, that is longer: what would find its buffer full costs more later.
+func (e *Engine) patience() time.Duration {
+	living := 0
+	e.peers.each(func(p *peer) {
+		if !p.linux || !p.dead {
+			living++
+		}
+	})
+	if living == 1 {
+		return peerStale
+	}
+	return aheadMoment
 }
 
 // acknowledge tells peers how far we hear them, if no packet has done so for a while.

@@ -139,7 +139,7 @@ func (e *Engine) flush() (more bool) {
 		return false
 	}
 	e.push = false
-	if e.tooFast() {
+	if e.tooFast(e.patience()) {
 		return true
 	}
 	queued := e.queued()

@@ -13,8 +13,10 @@ type walk struct {
 	all             bool          // also what other Linux peers answer for: a BSD asks, or all are told. In pf's form
 	started         bool          // BUS start is out
 	began           time.Duration // when it was
+	since           uint64        // what we have said in later packets the asker has heard
 	again, againAll bool          // asked for once more meanwhile
 	againFor        *peer         // who did so last
+	againSince      uint64
 	next            slot
 	end             slot // of the states there were at the start
 }
@@ -31,14 +33,14 @@ func (e *Engine) serveBulk(p *peer) {
 	}
 	if w.active {
 		e.counters.add(bulkRepeated)
-		w.again, w.againAll, w.againFor = true, w.againAll || all, p
+		w.again, w.againAll, w.againFor, w.againSince = true, w.againAll || all, p, e.seq
 		return
 	}
 	if p != nil && p.linux {
 		e.compareHave(p)
 	}
 	e.counters.add(bulkServed)
-	*w = walk{active: true, all: all, next: 1}
+	*w = walk{active: true, all: all, next: 1, since: e.seq}
 	e.terse.walks(all, e.now)
 	if p != nil {
 		e.log.Info("bulk update asked for", "peer", p.addr, "states", e.states.len())
@@ -48,7 +50,7 @@ func (e *Engine) serveBulk(p *peer) {
 // walkOn sends the next packets of the bulk update.
 func (e *Engine) walkOn() {
 	w := &e.serving
-	if !e.walking() {
+	if !e.walking() || e.tooFast(peerDead) {
 		return
 	}
 	f := e.form()
@@ -76,17 +78,18 @@ func (e *Engine) walkOn() {
 		e.durations.add(bulkTold, e.now-old.began)
 		if *w = (walk{}); old.again {
 			e.serveBulk(old.againFor)
-			w.all = w.all || old.againAll
+			w.all, w.since = w.all || old.againAll, old.againSince
 		}
 	}
 	e.send(e.out.finish())
 }
 
-// serve tells the state in i. What waits to be inserted goes out by itself; what
+// serve tells the state in i, unless the asker has heard it since or will: what waits to be
+// inserted goes out by itself. What
 // nobody answers for any more we answer for from now on.
 func (e *Engine) serve(i slot) {
 	switch r := e.states.at(i); {
-	case r.queue() == queueIns:
+	case r.queue() == queueIns, !e.serving.all && r.word().ours() && e.saidSince(r, e.serving.since):
 	case r.origin() == inherited && !r.is(claimed) && (r.is(injected) || !e.serving.all && e.bulk.state != bulkIdle):
 		// Perhaps a copy of before the restart: its owner has not told yet what it
 		// calls it. What nobody does is offered when our own bulk update is over.
@@ -102,6 +105,11 @@ func (e *Engine) serve(i slot) {
 		r.set(claimed)
 		e.putState(wire.FlagAnswer, i, wire.ActUpd)
 	}
+}
+
+// saidSince tells that the word on r, ours, is in a packet later than that.
+func (e *Engine) saidSince(r *record, seq uint64) bool {
+	return r.saidIn-uint32(seq)-1 < uint32(e.seq-seq)
 }
 
 // putBus marks the bulk update. An end is never without a start: OpenBSD overlooks it.
