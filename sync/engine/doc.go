@@ -44,7 +44,12 @@
 //
 // # Memory
 //
-// A record takes 192 bytes, found by two indices of 4 bytes a slot. Beside the records, in
-// maps, are what only few have: addresses of IPv6, what a pf knows of its peers and
-// rules, labels and the like.
+// A record takes 88 bytes, and six in each of two indices that find it. Beside the records
+// is what not all have: keys that are translated, of IPv6 or in a zone (28 to 80 bytes),
+// marks, counts of packets, pf's other state of a connection, and, in maps, what a pf knows
+// of its peers and rules, labels and the like. A join of 500,000 states costs a daemon some
+// 60 MiB, of which 7 are its program.
+//
+// A peer is sent at most a thousand packets that it has not said to have heard (pacing): so
+// much fits into the buffer of its socket, and into the ring.
 package engine
