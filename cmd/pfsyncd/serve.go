@@ -45,7 +45,6 @@ func serve(ctx context.Context, o options, stderr io.Writer) error {
 	if !o.profiles {
 		profile.Off()
 	}
-	footprint.Limit()
 	log, err := newLog(o.logLevel, o.logFormat, stderr)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,7 +26,7 @@ type slow struct {
 func (s *slow) Received() <-chan *pfstate.Batch[link.Packet] { return s.packets }
 
 // slowed takes each for a packet, and stops reading for a while after so many.
-func slowed(ctx context.Context, l engine.Link, buffer int, each time.Duration, after int, stop time.Duration, lost *int) engine.Link {
+func slowed(ctx context.Context, l engine.Link, buffer int, each time.Duration, after int, stop time.Duration, lost *atomic.Int64) engine.Link {
 	s := &slow{Link: l, packets: make(chan *pfstate.Batch[link.Packet], 4)}
 	go func() {
 		var waiting []link.Packet
@@ -43,7 +44,7 @@ func slowed(ctx context.Context, l engine.Link, buffer int, each time.Duration, 
 			case b := <-l.Received():
 				for _, p := range b.Items {
 					if len(waiting) == buffer {
-						*lost++
+						lost.Add(1)
 						continue
 					}
 					p.Payload = append([]byte(nil), p.Payload...)
@@ -109,12 +110,12 @@ func TestJoinTellsEveryStateOnce(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(c.alone)
-				states, bytes, lost := 0, 0, 0
+				var states, bytes, lost atomic.Int64
 				p.hub.Set(linktest.Conditions{Delay: 100 * time.Microsecond, Loss: c.loss})
 				p.hub.Tap(func(f linktest.Frame) {
 					if f.Src == ourAddr {
-						states += compactCount(f.Payload)
-						bytes += len(f.Payload)
+						states.Add(int64(compactCount(f.Payload)))
+						bytes.Add(int64(len(f.Payload)))
 					}
 				})
 				b := p.joinAs(0xcccccccc, netip.MustParseAddr("192.168.254.252"), func(u *unplugged, ctx context.Context) engine.Link {
@@ -136,9 +137,9 @@ func TestJoinTellsEveryStateOnce(t *testing.T) {
 					t.Fatalf("%d of %d states", got, n)
 				}
 				const each = 40 // bytes of a state, headers included
-				most := n * each * (105 + int(500*c.loss)) / 100
-				if t.Logf("%d states told in %v", states, took); bytes > most || lost > 0 {
-					t.Errorf("%d bytes were sent of %d states, want at most %d; %d packets found no room", bytes, n, most, lost)
+				most := int64(n * each * (105 + int(500*c.loss)) / 100)
+				if t.Logf("%d states told in %v", states.Load(), took); bytes.Load() > most || lost.Load() > 0 {
+					t.Errorf("%d bytes were sent of %d states, want at most %d; %d packets found no room", bytes.Load(), n, most, lost.Load())
 				}
 			})
 		})

@@ -6,30 +6,30 @@ package footprint
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
 )
 
-// headroom is how much garbage there may be, in percent of what is in use.
-const headroom = 25
-
-// Limit has garbage collected early, unless GOGC in the environment says when.
-func Limit() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(headroom)
-	}
-}
-
 const (
+	headroom = 20       // garbage that may be, in percent of what is in use
+	ballast  = 20 << 20 // bytes that count as in use, never written to and so no memory: few states are no reason to collect more often
+
 	lookEvery = 10 * time.Second
 	burst     = 4 << 20   // bytes allocated since memory was last given back: worth a collection
 	calm      = 256 << 10 // allocated since the last look at most: the burst is over
 )
 
-// Run gives the kernel back, until ctx ends, what a join, a dump or a list of all states
-// has left, once that is over. Without it memory that was in use once is kept.
+// Run has garbage collected early, unless GOGC in the environment says when. Until ctx ends
+// it gives the kernel back what a join, a dump or a list of all states has left, once that
+// is over. Without it memory that was in use once is kept.
 func Run(ctx context.Context) {
+	if os.Getenv("GOGC") == "" {
+		weight := make([]byte, ballast)
+		defer runtime.KeepAlive(weight)
+		defer debug.SetGCPercent(debug.SetGCPercent(headroom))
+	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	var last, given uint64
