@@ -66,9 +66,9 @@ func Open(c Config) (*Table, error) {
 		log:       c.Log,
 		writes:    make(chan *pfstate.Batch[pfstate.Write]),
 		dumpOrder: make(chan struct{}, 1),
-		changes:   pfstate.NewBatches[pfstate.Change](32),
+		changes:   pfstate.NewBatches[pfstate.Change](12),
 	}
-	t.out.ch = make(chan *pfstate.Batch[pfstate.Change], 16)
+	t.out.ch = make(chan *pfstate.Batch[pfstate.Change], 8)
 	t.out.gone = make(map[uint64]struct{})
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)

@@ -21,7 +21,7 @@ const (
 	fastBound   = 2 * time.Second // a state heard of within this is pushed, as in OpenBSD
 	sweepEvery  = 250 * time.Millisecond
 	paceEvery   = time.Millisecond
-	writesBound = 1 << 12 // writes waiting for the table above which no packets are read
+	writesBound = 1 << 11 // writes waiting for the table above which no packets are read
 	lastFlushes = 64      // of what is pending when the engine ends
 )
 

@@ -12,7 +12,7 @@ type loosening struct {
 }
 
 // loosenOrders is how many orders for it wait at most: those about traffic go first.
-const loosenOrders = 4096
+const loosenOrders = writesBound / 2
 
 // Yield is told that this firewall carries the traffic no longer, until it is told
 // by its table that it does again.
