@@ -6,6 +6,7 @@
 #   make check      gofmt, vet, staticcheck, the manual pages
 #   make fuzz       each fuzz target for FUZZTIME
 #   make bench      pfsyncd beside conntrackd; BENCH=full: the long one, BENCH=scale: up to 2 million states;
+#                   BENCH=defer: what holding first packets back costs;
 #                   WITH=...,... other contestants, ONLY=...,... some of its scenarios (root)
 #   make profile    profiles of both daemons in the bench's SCENARIO (root)
 #   make gobench    Go's benchmarks of the packages (root)

@@ -34,6 +34,8 @@ type contestant struct {
 	holds func(ctx context.Context, f *lab.Firewall, n int) error
 	// counters are what the daemon has counted, by name; nil: it is not asked.
 	counters func(ctx context.Context, f *lab.Firewall) (map[string]uint64, error)
+	// defers is set for those that hold first packets back.
+	defers bool
 	// profiled daemons answer at /debug/ of their control socket.
 	profiled bool
 }
@@ -54,10 +56,12 @@ func contestants(names []string, pprof bool) (list []contestant, err error) {
 			})
 		case name == "pfsyncd/plain":
 			list = append(list, contestant{name: name, start: startPfsyncd(pprof), join: upBesideBSD, holds: holds, counters: counters, profiled: pprof})
+		case name == "pfsyncd/defer":
+			list = append(list, contestant{name: name, start: startFirst(pprof), join: upWithDefer, holds: holds, counters: counters, defers: true, profiled: pprof})
 		case name == "pfsyncd":
 			list = append(list, contestant{name: name, start: startPfsyncd(pprof), join: up, holds: holds, counters: counters, profiled: pprof})
 		default:
-			return nil, fmt.Errorf("contestant %s: unknown, choose pfsyncd, pfsyncd/plain or conntrackd/MODE", name)
+			return nil, fmt.Errorf("contestant %s: unknown, choose pfsyncd, pfsyncd/plain, pfsyncd/defer or conntrackd/MODE", name)
 		}
 	}
 	if len(list) == 0 {

@@ -40,16 +40,19 @@ type config struct {
 func main() {
 	c := config{out: os.Stdout}
 	flag.StringVar(&c.bin, "bin", "bin", "`folder` with pfsyncd, ifconfig, pfctl and pfsyncctl")
-	flag.StringVar(&c.plan, "plan", "short", "`plan`: short (at most 6 minutes), full or scale")
-	with := flag.String("with", baseline+",pfsyncd", "contestants, separated by commas: pfsyncd, conntrackd/MODE; ratios are to the first")
+	flag.StringVar(&c.plan, "plan", "short", "`plan`: short (at most 6 minutes), full, scale or defer")
+	with := flag.String("with", "", "contestants, separated by commas: pfsyncd, pfsyncd/..., conntrackd/MODE; ratios are to the first (default "+baseline+",pfsyncd; of plan defer: pfsyncd,pfsyncd/defer)")
 	only := flag.String("only", "", "only scenarios whose names contain one of these, separated by commas")
 	flag.IntVar(&c.reps, "reps", 0, "repetitions of each scenario instead of the plan's")
-	flag.DurationVar(&c.limit, "limit", 0, "leave out what does not fit into this time (default 6m, 60m, 30m for the plans)")
+	flag.DurationVar(&c.limit, "limit", 0, "leave out what does not fit into this time (default 6m, 60m, 30m, 4m for the plans)")
 	flag.StringVar(&c.json, "json", "", "`file` for all that was measured")
 	flag.StringVar(&c.profiles, "profiles", "", "write profiles of pfsyncd into this `folder`; figures are not to be trusted then")
 	show := flag.String("show", "", "show the tables of this `file`, which -json has written, and exit")
 	list := flag.Bool("list", false, "show the plan's scenarios and exit")
 	flag.Parse()
+	if *with == "" {
+		*with = map[bool]string{false: baseline + ",pfsyncd", true: "pfsyncd,pfsyncd/defer"}[c.plan == "defer"]
+	}
 	c.with, c.only = words(*with), words(*only)
 	if c.profiles != "" {
 		c.with = []string{"pfsyncd"}

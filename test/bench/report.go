@@ -27,6 +27,8 @@ type report struct {
 
 // shown are the figures of the tables, in order; all others are in the JSON alone.
 var shown = []string{
+	"connected p50 ms", "connected p99 ms", "held p50 below ms", "all held at 1/s", "connections", "lost", "SYNs again",
+	"acknowledged", "timed out", "queue full", "passed", "bypassed", "cpu primary ms/s", "cpu backup ms/s",
 	"highest rate held", "join s", "rate", "p50 ms", "p99 ms",
 	"cpu s/1k", "cpu primary s/1k", "cpu backup s/1k", "cpu primary s", "cpu backup s",
 	"wire packets/conn", "wire bytes/conn", "wire packets/state", "wire bytes/state",
@@ -39,6 +41,7 @@ var shown = []string{
 
 // summed are the figures that tell most; the last table has nothing else.
 var summed = []string{
+	"connected p50 ms", "connected p99 ms", "held p50 below ms", "all held at 1/s", "cpu primary ms/s", "cpu backup ms/s",
 	"highest rate held", "join s", "cpu s/1k", "wire bytes/conn", "wire packets/conn", "p50 ms", "p99 ms", "pair MiB", "wrong", "wrong but for timeouts",
 }
 
@@ -63,7 +66,7 @@ func median(list []float64) float64 {
 	return (s[(n-1)/2] + s[n/2]) / 2
 }
 
-// cell is a median, with its ratio to the baseline's. A question mark tells that something
+// cell is a median, with its ratio to the baseline's, or what it adds to how long connections take. A question mark tells that something
 // casts doubt on it, which stands below the table.
 func (r *report) cell(scenario, contestant, figure string) string {
 	list, doubted := r.values(scenario, contestant, figure)
@@ -78,6 +81,9 @@ func (r *report) cell(scenario, contestant, figure string) string {
 	base, _ := r.values(scenario, r.Baseline, figure)
 	if contestant == r.Baseline || len(base) == 0 {
 		return text
+	}
+	if strings.HasPrefix(figure, "connected ") {
+		return text + fmt.Sprintf(" (%+.2f)", m-median(base))
 	}
 	if b := median(base); b != 0 {
 		text += fmt.Sprintf(" (x %.2f)", m/b)
@@ -250,6 +256,8 @@ func showFile(w io.Writer, file string) error {
 
 // legend are the names of figures that the last table has.
 var legend = map[string]string{
+	"connected p50 ms": "TCP connect p50, ms", "connected p99 ms": "TCP connect p99, ms", "held p50 below ms": "half were held no longer than, ms",
+	"all held at 1/s": "all first packets held, 1/s", "cpu primary ms/s": "CPU of A, ms/s", "cpu backup ms/s": "CPU of B, ms/s",
 	"highest rate held": "highest rate held in full, states/s", "join s": "time to join, s", "cpu s/1k": "CPU, both, s per 1,000 connections",
 	"wire bytes/conn": "wire bytes a connection", "wire packets/conn": "wire packets a connection", "p50 ms": "latency p50, ms", "p99 ms": "latency p99, ms",
 	"pair MiB": "memory of the pair (PSS), MiB", "wrong": "missing + extra + differing",

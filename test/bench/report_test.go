@@ -1,14 +1,18 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/pfsync-linux/pfsync/test/lab/labtest"
+	"github.com/pfsync-linux/pfsync/test/lab/rush"
 )
 
 func TestMedian(t *testing.T) {
@@ -92,7 +96,7 @@ func TestPlans(t *testing.T) {
 			seen[s.name] = true
 		}
 	}
-	if _, err := plan("x"); err == nil || err.Error() != "plan x: unknown, choose short, full or scale" {
+	if _, err := plan("x"); err == nil || err.Error() != "plan x: unknown, choose short, full, scale or defer" {
 		t.Errorf("plan x: %v", err)
 	}
 	if _, err := contestants([]string{"conntrackd/x"}, false); err == nil || !strings.Contains(err.Error(), "choose one of ftfw,") {
@@ -129,6 +133,37 @@ func TestOneScenario(t *testing.T) {
 	c.only = []string{"nothing"}
 	if err := run(t.Context(), c, []scenario{s}); err == nil || !strings.Contains(err.Error(), "no scenario of plan short is called like nothing") {
 		t.Errorf("no scenario: %v", err)
+	}
+}
+
+// With defer packets are held, without it not; both carry all connections.
+func TestFirstPackets(t *testing.T) {
+	dir := t.TempDir()
+	if err := labtest.Build(dir); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	const short = 300 * time.Millisecond
+	scenarios := []scenario{
+		firstPackets("among few", short, 1, rush.Load{Rate: 100}, forwarded), heldRamp([]int{100, 200}, short, 1),
+	}
+	c := config{bin: dir, plan: "defer", with: []string{"pfsyncd", "pfsyncd/defer"}, limit: 1e12, out: &out, asFound: true, json: filepath.Join(dir, "json")}
+	if err := run(t.Context(), c, scenarios); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(c.json)
+	var r report
+	if err := errors.Join(err, json.Unmarshal(b, &r)); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range r.Trials {
+		f := x.Figures
+		if _, there := f["held p50 below ms"]; x.Error != "" || f["lost"] > 0 || there != (x.Contestant == "pfsyncd/defer") {
+			t.Errorf("%s of %s: %s, figures %v", x.Scenario, x.Contestant, x.Error, f)
+		}
+	}
+	if !strings.Contains(out.String(), "connected p50 ms") || !strings.Contains(out.String(), " (+") && !strings.Contains(out.String(), " (-") {
+		t.Error(out.String())
 	}
 }
 

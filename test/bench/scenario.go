@@ -30,7 +30,7 @@ func (s scenario) wanted(words []string) bool {
 }
 
 // limits are how long the plans may take.
-var limits = map[string]time.Duration{"short": 6 * time.Minute, "full": time.Hour, "scale": 30 * time.Minute}
+var limits = map[string]time.Duration{"short": 6 * time.Minute, "full": time.Hour, "scale": 30 * time.Minute, "defer": 4 * time.Minute}
 
 // plan is the scenarios of a plan in their order.
 func plan(name string) ([]scenario, error) {
@@ -59,8 +59,15 @@ func plan(name string) ([]scenario, error) {
 		return []scenario{
 			walls(300000), large(250000, 3), large(500000, 3), large(1000000, 3), large(2000000, 1),
 		}, nil
+	case "defer":
+		return []scenario{
+			firstPackets("on an idle link", 4*s, 3, rush.Load{}, nil),
+			firstPackets("beside 2000 tcp lives/s", 4*s, 3, rush.Load{Rate: 2000}, lifeless),
+			firstPackets("among 2000/s", 4*s, 3, rush.Load{Rate: 2000}, forwarded),
+			heldRamp([]int{1000, 2000, 4000, 6000, 8000, 10000, 12000, 16000, 24000, 32000}, s, 3),
+		}, nil
 	}
-	return nil, fmt.Errorf("plan %s: unknown, choose short, full or scale", name)
+	return nil, fmt.Errorf("plan %s: unknown, choose short, full, scale or defer", name)
 }
 
 // created: established TCP connections appear in A at a rate, and stay.

@@ -12,6 +12,7 @@ import (
 type Load struct {
 	Rate   int           // a second
 	Length time.Duration // for which new ones begin
+	First  int           // number of the first one
 }
 
 // Made is what became of a Load.
@@ -52,7 +53,7 @@ func (l Load) play(ctx context.Context, stages []time.Duration, emit func(stage,
 				continue
 			}
 			for n := begun(k); n < begun(k+1); n++ {
-				if err := emit(stage, n); err != nil {
+				if err := emit(stage, l.First+n); err != nil {
 					return m, err
 				}
 			}
