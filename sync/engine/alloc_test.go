@@ -24,6 +24,8 @@ type feed struct {
 	orders   chan int // writes in one batch
 	ended    chan struct{}
 	said     uint64        // sequence of the Linux peer's last packet
+	epoch    atomic.Uint64 // of the engine, once it has sent something,
+	last     atomic.Uint64 // and its last packet
 	wireB    atomic.Uint64 // bytes sent, with IP and Ethernet headers
 	wireP    atomic.Uint64 // packets
 
@@ -42,6 +44,10 @@ func (f *feed) Send(payloads [][]byte) (int, error) {
 		f.wireP.Add(1)
 		f.wireB.Add(uint64(14 + 20 + len(p)))
 		n += compactCount(p)
+		if t, err := wire.ParseTrailer(wire.Behind(p)); err == nil {
+			f.epoch.Store(t.Epoch)
+			f.last.Store(t.Seq)
+		}
 		h, rest, _ := wire.ParseHeader(p)
 		for len(rest) > 0 {
 			s, next, err := h.NextSection(rest)
@@ -105,11 +111,11 @@ func (f *feed) linux(add func(*wire.CompactWriter)) link.Packet {
 
 // newFeed starts an engine that is up, on a link that is up, with no bulk request open.
 func newFeed(t testing.TB) *feed {
-	f, _ := newFeedEngine(t)
+	f, _ := newFeedAs(t, engine.Config{})
 	return f
 }
 
-func newFeedEngine(t testing.TB) (*feed, *engine.Engine) {
+func newFeedAs(t testing.TB, c engine.Config) (*feed, *engine.Engine) {
 	f := &feed{
 		changes: make(chan *pfstate.Batch[pfstate.Change], 1), received: make(chan *pfstate.Batch[link.Packet], 1),
 		statuses: make(chan link.Status, 1), writes: make(chan *pfstate.Batch[pfstate.Write]),
@@ -117,7 +123,8 @@ func newFeedEngine(t testing.TB) (*feed, *engine.Engine) {
 		batches: pfstate.NewBatches[pfstate.Change](2), packets: pfstate.NewBatches[link.Packet](2),
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	e := engine.New(engine.Config{Creator: us, Log: slog.New(slog.DiscardHandler)}, f, f, f)
+	c.Creator, c.Log = us, slog.New(slog.DiscardHandler)
+	e := engine.New(c, f, f, f)
 	go func() { defer close(f.ended); e.Run(ctx) }()
 	go func() {
 		for {
