@@ -16,8 +16,8 @@ import (
 	"github.com/pfsync-linux/pfsync/pfstate/tabletest"
 )
 
-// event is a datagram as the kernel sends it, made by foreign code.
-func event(t testing.TB, typ uint16, flags netlink.HeaderFlags, port uint32, r raw, more ...func(*netlink.AttributeEncoder)) []byte {
+// attributes are those of an entry as the kernel gives them, made by foreign code.
+func attributes(t testing.TB, r raw, more ...func(*netlink.AttributeEncoder)) []byte {
 	t.Helper()
 	e := netlink.NewAttributeEncoder()
 	e.ByteOrder = binary.BigEndian
@@ -46,6 +46,13 @@ func event(t testing.TB, typ uint16, flags netlink.HeaderFlags, port uint32, r r
 	if err != nil {
 		t.Fatal(err)
 	}
+	return attrs
+}
+
+// event is a datagram as the kernel sends it.
+func event(t testing.TB, typ uint16, flags netlink.HeaderFlags, port uint32, r raw, more ...func(*netlink.AttributeEncoder)) []byte {
+	t.Helper()
+	attrs := attributes(t, r, more...)
 	m := netlink.Message{
 		Header: netlink.Header{Length: uint32(20 + len(attrs)), Type: netlink.HeaderType(1<<8 | typ), Flags: flags, PID: port},
 		Data:   append([]byte{family(r.Orig.Src), 0, 0, 0}, attrs...),

@@ -26,6 +26,11 @@ func (c *Codec) Events(b *pfstate.Batch[pfstate.Change], datagram []byte, now in
 	c.t.parseEvents(b, datagram, now)
 }
 
+// Queued reads the connection of a packet in a queue.
+func (c *Codec) Queued(attrs []byte, to *pfstate.Change) (confirmed, ok bool) {
+	return c.t.Queued(attrs, to)
+}
+
 // Dump appends the entries in one datagram of the dump seq to b.
 func (c *Codec) Dump(b *pfstate.Batch[pfstate.Change], datagram []byte, seq uint32, now int64) (end bool, err error) {
 	return c.t.dumped(b, datagram, seq, now)

@@ -17,6 +17,10 @@ func (t *Table) Queued(attrs []byte, c *pfstate.Change) (confirmed, ok bool) {
 	}
 	confirmed = e.status&statusConfirmed != 0
 	e.status |= statusConfirmed // it will be
+	if !confirmed {
+		// Before that the timeout runs not yet, and kernels before 6.4 tell nonsense of it.
+		e.timeout = t.timeouts.of(&image{orig: e.orig, status: e.status, tcp: e.tcp})
+	}
 	if _, ignored := e.ignored(); ignored {
 		return confirmed, false
 	}
