@@ -99,6 +99,10 @@ func TestQueuedConnectionByHand(t *testing.T) {
 	if s := &c.State; s.Src.State != pfstate.TCPSynSent || s.Dst.State != pfstate.TCPClosed || s.Src.WScale != pfstate.WScaleFlag|7 || s.Expire != 120*time.Second {
 		t.Errorf("%v", s)
 	}
+	codec := newCodec()
+	if n := testing.AllocsPerRun(100, func() { codec.Queued(attrs, &c) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
 }
 
 // What is none of our business is not held for anybody, and what cannot be read is counted.

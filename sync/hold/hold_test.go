@@ -32,14 +32,14 @@ table ip nat {
 
 // router is a firewall between a client and a server.
 type router struct {
-	t                      *testing.T
+	t                      testing.TB
 	client, server, router *lab.NS
 	holder                 *hold.Holder
 	stop                   func()
 }
 
 // newRouter opens a holder before the rules, or after them.
-func newRouter(t *testing.T, first bool) *router {
+func newRouter(t testing.TB, first bool) *router {
 	t.Helper()
 	r := &router{t: t, client: labtest.NewNS(t), server: labtest.NewNS(t), router: labtest.NewNS(t)}
 	for i, end := range []struct {
@@ -115,7 +115,7 @@ func (r *router) arm() {
 }
 
 // listen opens a UDP socket in a namespace.
-func listen(t *testing.T, ns *lab.NS, addr string) *net.UDPConn {
+func listen(t testing.TB, ns *lab.NS, addr string) *net.UDPConn {
 	t.Helper()
 	var c net.PacketConn
 	err := ns.Do(func() (err error) { c, err = net.ListenPacket("udp", addr); return err })
@@ -127,7 +127,7 @@ func listen(t *testing.T, ns *lab.NS, addr string) *net.UDPConn {
 }
 
 // dial connects a UDP socket from a namespace.
-func dial(t *testing.T, ns *lab.NS, to string, control func(string, string, syscall.RawConn) error) *net.UDPConn {
+func dial(t testing.TB, ns *lab.NS, to string, control func(string, string, syscall.RawConn) error) *net.UDPConn {
 	t.Helper()
 	var c net.Conn
 	err := ns.Do(func() (err error) { c, err = (&net.Dialer{Control: control}).Dial("udp", to); return err })
@@ -174,7 +174,7 @@ func quiet(t *testing.T, c *net.UDPConn) {
 }
 
 // comes reads a datagram of that length.
-func comes(t *testing.T, c *net.UDPConn, length int) {
+func comes(t testing.TB, c *net.UDPConn, length int) {
 	t.Helper()
 	b := make([]byte, 1<<16)
 	c.SetReadDeadline(time.Now().Add(labtest.Patience))

@@ -173,7 +173,7 @@ func (q *queue) drain(b *pfstate.Batch[Packet]) error {
 // readOnce reports false when there is nothing to read.
 func (q *queue) readOnce(fd uintptr) bool {
 	for {
-		n, _, err := unix.Recvfrom(int(fd), q.buf, unix.MSG_DONTWAIT)
+		n, err := unix.Read(int(fd), q.buf) // recvfrom makes an address each time
 		q.n, q.errno = max(0, n), err
 		if err != unix.EINTR {
 			return err != unix.EAGAIN

@@ -1,0 +1,12 @@
+package hold
+
+import "github.com/pfsync-linux/pfsync/pfstate"
+
+// ParsePacket reads the headers of an IP packet.
+func ParsePacket(b []byte) (p Packet) {
+	p.parse(b)
+	return p
+}
+
+// ParseQueue appends the packets in a datagram of a queue to b.
+func ParseQueue(b *pfstate.Batch[Packet], datagram []byte) { new(queue).parse(b, datagram) }
