@@ -6,10 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +21,8 @@ import (
 	landlocksys "github.com/landlock-lsm/go-landlock/landlock/syscall"
 
 	"github.com/pfsync-linux/pfsync/ifconfig"
+	"github.com/pfsync-linux/pfsync/ifconfig/sysctl"
+	"github.com/pfsync-linux/pfsync/pfstate"
 	"github.com/pfsync-linux/pfsync/sync/control/controltest"
 	"github.com/pfsync-linux/pfsync/test/lab"
 	"github.com/pfsync-linux/pfsync/test/lab/labtest"
@@ -77,7 +81,7 @@ func change(t *testing.T, ns *lab.NS, words ...string) {
 	}
 }
 
-// cable returns two namespaces whose eth2 are connected, and which track connections.
+// cable returns two namespaces whose eth2 are connected.
 func cable(t *testing.T) (a, b *lab.NS) {
 	t.Helper()
 	a, b = labtest.NewNS(t), labtest.NewNS(t)
@@ -85,18 +89,25 @@ func cable(t *testing.T) (a, b *lab.NS) {
 	for i, ns := range []*lab.NS{a, b} {
 		labtest.Run(t, ns, fmt.Sprintf("ip addr add 192.168.254.%d/24 dev eth2", i+1))
 		labtest.Run(t, ns, "ip link set eth2 up")
-		labtest.Run(t, ns, "nft add table inet filter")
-		labtest.Run(t, ns, "nft add chain inet filter input { type filter hook input priority 0 ; }")
-		labtest.Run(t, ns, "nft add rule inet filter input ct state established accept")
 	}
 	return a, b
 }
 
+// track has a namespace track connections from now on.
+func track(t *testing.T, ns *lab.NS) {
+	t.Helper()
+	labtest.Run(t, ns, "nft add table inet filter")
+	labtest.Run(t, ns, "nft add chain inet filter input { type filter hook input priority 0 ; }")
+	labtest.Run(t, ns, "nft add rule inet filter input ct state established accept")
+}
+
 // work has the daemon of a do all that it does after its start: pfsync0 goes and comes
 // back, whoever removes it, and a connection reaches the daemon of b, by an insert and,
-// after b has forgotten it, by a bulk update.
+// after b has forgotten it, by a bulk update; a first packet is held until b knows its state.
 func work(t *testing.T, a, b *lab.NS) {
 	t.Helper()
+	track(t, a)
+	track(t, b)
 	change(t, a, "destroy")
 	change(t, a, "create")
 	change(t, a, "up", "syncdev", "eth2", "syncpeer", "192.168.254.2")
@@ -114,9 +125,54 @@ func work(t *testing.T, a, b *lab.NS) {
 	labtest.Run(t, b, "conntrack -D -p tcp")
 	change(t, b, "create", "up", "syncdev", "eth2")
 	labtest.Eventually(t, "the connection arrives by a bulk update", arrives)
+	deferred(t, a)
 	labtest.Run(t, a, "ip link set pfsync0 mtu 1400")
 	labtest.Run(t, a, "ip link set eth2 down")
 	labtest.Run(t, a, "ip link set eth2 up")
+}
+
+// deferred has the daemon of a hold the first packet of a connection of its own, until the peer acknowledges it.
+func deferred(t *testing.T, a *lab.NS) {
+	t.Helper()
+	state := func() ifconfig.DeferState {
+		list, err := controltest.NewClient(a).Interfaces(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range list {
+			if i.PFSync != nil {
+				return i.PFSync.DeferState
+			}
+		}
+		return ""
+	}
+	change(t, a, "defer")
+	if _, err := controltest.NewClient(a).SetSysctl(t.Context(), sysctl.Setting{Name: "net.pfsync.defer_delay", Value: 1000}); err != nil {
+		t.Fatal(err)
+	}
+	labtest.Eventually(t, "defer is ready", func() bool { return state() == ifconfig.DeferReady })
+	labtest.Eventually(t, "a first packet is held until it is acknowledged", func() bool {
+		if err := a.Do(func() error {
+			c, err := net.Dial("udp", "192.168.254.2:9")
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, err = c.Write([]byte("x"))
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		all, err := controltest.NewClient(a).Counters(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(all, func(c pfstate.Counter) bool { return c.Name == "deferacked" && c.Value > 0 })
+	})
+	change(t, a, "-defer")
+	labtest.Eventually(t, "defer is off", func() bool {
+		return state() == "" && !strings.Contains(labtest.Run(t, a, "nft list ruleset"), "ct state new")
+	})
 }
 
 // terminate ends the daemon and returns its log.
