@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pfsync-linux/pfsync/man"
 	"github.com/pfsync-linux/pfsync/test/lab"
 	"github.com/pfsync-linux/pfsync/test/lab/labtest"
 )
@@ -68,12 +69,30 @@ func allowed(t *testing.T, filter []string) map[string]bool {
 	return calls
 }
 
-// systemd finds nothing to say of the unit file, and calls it well protected.
+// systemd finds nothing to say of the unit file, nor if it comes before the rules, and calls it well protected.
 func TestUnitFileIsUnderstood(t *testing.T) {
 	text, err := os.ReadFile(unitFile)
 	if err != nil {
 		t.Fatal(err)
 	}
+	pages, err := man.Pages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range man.Examples(pages["pfsyncd.8"]) {
+		if e.First() == "DefaultDependencies=no" {
+			after := regexp.MustCompile(`(?m)^After=.*\n`)
+			if n := len(after.FindAll(text, -1)); n != 1 {
+				t.Errorf("the unit file has %d lines that the example takes the place of", n)
+			}
+			understood(t, after.ReplaceAll(text, []byte(e.Text)))
+		}
+	}
+	understood(t, text)
+}
+
+func understood(t *testing.T, text []byte) {
+	t.Helper()
 	copied := filepath.Join(t.TempDir(), "pfsyncd.service") // with a program that exists
 	if err := os.WriteFile(copied, regexp.MustCompile(`(?m)^(ExecStart|ExecStopPost)=.*`).ReplaceAll(text, []byte("$1="+os.Args[0])), 0o600); err != nil {
 		t.Fatal(err)

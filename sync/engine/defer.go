@@ -305,7 +305,11 @@ func (e *Engine) deferralsDue() {
 // holdPacket takes a first packet that the kernel holds.
 func (e *Engine) holdPacket(p *hold.Packet) {
 	d := &e.deferring
-	if p.Proto == 0 || !d.armed {
+	if p.Proto == 0 {
+		d.let = append(d.let, p.ID) // the holder counts them
+		return
+	}
+	if !d.armed {
 		e.passPacket(p)
 		return
 	}

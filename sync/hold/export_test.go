@@ -2,6 +2,12 @@ package hold
 
 import "github.com/pfsync-linux/pfsync/pfstate"
 
+// OpenCommon is Open on a kernel whose tables have no owners.
+func OpenCommon(c Config) (*Holder, error) {
+	c.common = true
+	return Open(c)
+}
+
 // ParsePacket reads the headers of an IP packet.
 func ParsePacket(b []byte) (p Packet) {
 	p.parse(b)

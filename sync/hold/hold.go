@@ -39,6 +39,8 @@ func (w Where) String() string {
 type Config struct {
 	NetNS int // file descriptor of a network namespace, 0: that of the calling thread
 	Log   *slog.Logger
+
+	common bool // the table shall belong to nobody
 }
 
 // Holder holds packets. Packets, Release and Arm are for one goroutine, which must read
@@ -62,6 +64,7 @@ type Holder struct {
 	verdicts  atomic.Uint64 // packets let go
 	badTell   atomic.Uint64 // verdicts that the kernel did not take
 	unreading atomic.Uint64 // packets whose headers could not be read
+	restored  atomic.Uint64 // times the rules were found removed
 	close     sync.Once
 }
 
@@ -77,7 +80,7 @@ func Open(c Config) (*Holder, error) {
 		h.log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if h.rules, err = openRules(c.NetNS); err != nil {
+	if h.rules, err = openRules(c.NetNS, c.common); err != nil {
 		return nil, fmt.Errorf("hold: %w", err)
 	}
 	return h, nil
@@ -159,6 +162,7 @@ func (h *Holder) Counters() []pfstate.Counter {
 		{Name: "hold_released", Help: "first packets let go", Value: h.verdicts.Load()},
 		{Name: "hold_bypassed", Help: "first packets that were not held because the queue was full or nobody read it", Value: h.Bypassed()},
 		{Name: "hold_unread", Help: "first packets let go because their headers could not be read", Value: h.unreading.Load()},
+		{Name: "hold_restored", Help: "times the rules that hold first packets were found removed, and made anew", Value: h.restored.Load()},
 		{Name: "hold_errors", Help: "first packets that the kernel did not let go", Value: h.badTell.Load()},
 	}
 }
@@ -198,6 +202,11 @@ func (h *Holder) read(ctx context.Context, q *queue) error {
 			return err
 		}
 		h.received.Add(uint64(len(b.Items)))
+		for i := range b.Items {
+			if b.Items[i].Proto == 0 {
+				h.unreading.Add(1)
+			}
+		}
 		select {
 		case h.packets <- b:
 		case <-ctx.Done():
@@ -231,8 +240,10 @@ func (h *Holder) watch(ctx context.Context, bound chan<- *queue) error {
 				installed, mark = h.arm(bound, *except), except
 			}
 		case <-look.C:
-			if installed {
-				h.look()
+			if installed && !h.look() {
+				h.restored.Add(1)
+				h.log.Warn("rules that hold packets were removed, making them again", "table", TableName)
+				installed = h.arm(bound, *mark)
 			}
 		}
 	}
@@ -241,6 +252,9 @@ func (h *Holder) watch(ctx context.Context, bound chan<- *queue) error {
 func (h *Holder) arm(bound chan<- *queue, except Mark) bool {
 	err := h.Prepare()
 	q := h.queue.Load()
+	if err == nil && !h.rules.there() {
+		err = h.rules.place() // behind which others it comes now is to be seen
+	}
 	if err == nil {
 		err = h.rules.install(q.num, except, q.glue)
 	}
@@ -268,12 +282,23 @@ func (h *Holder) disarm() {
 	h.log.Info("first packets are held no more")
 }
 
-// look finds out where packets are caught.
-func (h *Holder) look() {
-	late, early, err := h.rules.counts()
+// look tells whether the rules are still there.
+func (h *Holder) look() bool {
+	err := h.count()
+	if errors.Is(err, errChanged) {
+		return false
+	}
 	if err != nil {
 		h.log.Debug("counters of first packets", "err", err)
-		return
+	}
+	return true
+}
+
+// count finds out where packets are caught, and how many.
+func (h *Holder) count() error {
+	late, early, err := h.rules.counts()
+	if err != nil {
+		return err
 	}
 	h.diverted.Store(h.rules.diverted(late, early))
 	now := Unproved
@@ -289,6 +314,7 @@ func (h *Holder) look() {
 		h.log.Error("defer: rule order wrong, nothing is held: rules that track connections were loaded before pfsyncd was started, " +
 			"and this kernel does not tell of a connection before it is confirmed; flush them, start pfsyncd, then load them")
 	}
+	return nil
 }
 
 // Close closes a holder that is not running.

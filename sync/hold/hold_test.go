@@ -41,6 +41,11 @@ type router struct {
 // newRouter opens a holder before the rules, or after them.
 func newRouter(t testing.TB, first bool) *router {
 	t.Helper()
+	return newRouterWith(t, first, hold.Open)
+}
+
+func newRouterWith(t testing.TB, first bool, open func(hold.Config) (*hold.Holder, error)) *router {
+	t.Helper()
 	r := &router{t: t, client: labtest.NewNS(t), server: labtest.NewNS(t), router: labtest.NewNS(t)}
 	for i, end := range []struct {
 		ns   *lab.NS
@@ -69,7 +74,7 @@ func newRouter(t testing.TB, first bool) *router {
 		r.load()
 	}
 	var err error
-	if r.holder, err = hold.Open(hold.Config{NetNS: r.router.Fd()}); err != nil {
+	if r.holder, err = open(hold.Config{NetNS: r.router.Fd()}); err != nil {
 		t.Fatal(err)
 	}
 	if first {
@@ -407,6 +412,51 @@ func TestNothingRemains(t *testing.T) {
 	if s := labtest.Run(t, r.router, "nft list ruleset"); !strings.Contains(s, "snat to 10.2.0.7") {
 		t.Errorf("the operator's rules: %s", s)
 	}
+}
+
+// On a kernel without owners a flush of the ruleset takes our rules too. They are made anew, and it is counted when
+// some were in use. If the operator's come after them packets are held again.
+func TestRemovedRulesAreMadeAnew(t *testing.T) {
+	r := newRouterWith(t, true, hold.OpenCommon)
+	r.arm()
+	to := listen(t, r.server, ":5000")
+	held := func() {
+		t.Helper()
+		dial(t, r.client, "10.2.0.2:5000", nil).Write([]byte("hello"))
+		r.holder.Release([]uint32{r.next().ID})
+		comes(t, to, 5)
+	}
+	held()
+	labtest.Run(t, r.router, "nft flush ruleset")
+	labtest.Eventually(t, "they are made anew", func() bool { return strings.Contains(r.list(), "ct state") })
+	r.load()
+	held()
+	if n := counter(r.holder, "hold_restored"); n != 1 {
+		t.Errorf("counted %d times", n)
+	}
+
+	r.holder.Arm(false)
+	labtest.Eventually(t, "no rules", func() bool { return strings.Count(r.list(), "ct ") == 0 })
+	labtest.Run(t, r.router, "nft flush ruleset")
+	r.arm()
+	r.load()
+	held()
+	if n, m := counter(r.holder, "hold_restored"), counter(r.holder, "hold_bypassed"); n != 1 || m != 0 {
+		t.Errorf("restored %d times, %d packets bypassed", n, m)
+	}
+	r.stop()
+	if s := r.list(); s != "" {
+		t.Errorf("at the end: %s", s)
+	}
+}
+
+func counter(h *hold.Holder, name string) uint64 {
+	for _, c := range h.Counters() {
+		if c.Name == name {
+			return c.Value
+		}
+	}
+	panic(name)
 }
 
 // The table of a process that has left one behind, on a kernel without owners, goes at the next start.

@@ -49,15 +49,17 @@ type rules struct {
 	conn   *nftables.Conn
 	raw    *netlink.Conn // of conn: the table belongs to the socket
 	owned  bool
+	common bool // it belongs to nobody, as on a kernel without owners
 	target bool // NFT_QUEUE is missing: xt_NFQUEUE by nft_compat
 	glue   bool // packets that are not confirmed are diverted too
 
-	before uint64 // packets that rules diverted which are removed
+	before uint64 // packets that rules diverted which are removed,
+	total  uint64 // and in all, as far as counted
 }
 
 // openRules takes our place in postrouting, with an empty chain.
-func openRules(ns int) (*rules, error) {
-	r := &rules{}
+func openRules(ns int, common bool) (*rules, error) {
+	r := &rules{common: common}
 	keep := func(c *netlink.Conn) error { r.raw = c; return nil }
 	var err error
 	if r.conn, err = nftables.New(nftables.AsLasting(), nftables.WithNetNSFd(ns), nftables.WithSockOptions(keep)); err != nil {
@@ -72,13 +74,14 @@ func openRules(ns int) (*rules, error) {
 
 // place makes table and chain anew: what an earlier daemon has left goes.
 func (r *rules) place() error {
+	r.before = r.total
 	if _, err := r.conn.ListTableOfFamily(TableName, nftables.TableFamilyINet); err == nil {
 		r.conn.DelTable(table())
 		if err := r.conn.Flush(); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("nftables: table inet %s of another process: %w", TableName, err)
 		}
 	}
-	if r.owned = r.createOwned() == nil; !r.owned {
+	if r.owned = !r.common && r.createOwned() == nil; !r.owned {
 		r.conn.AddTable(table())
 	}
 	accept := nftables.ChainPolicyAccept
@@ -208,9 +211,7 @@ func native(v uint32) []byte { return binaryutil.NativeEndian.PutUint32(v) }
 
 // remove leaves the chain empty.
 func (r *rules) remove() error {
-	if late, early, err := r.counts(); err == nil {
-		r.before = r.diverted(late, early)
-	}
+	r.before = r.total
 	r.conn.FlushChain(chain())
 	r.conn.DelSet(&nftables.Set{Table: table(), Name: setName})
 	if err := r.conn.Flush(); err != nil {
@@ -219,7 +220,16 @@ func (r *rules) remove() error {
 	return nil
 }
 
-// counts is how many first packets came by since install, confirmed and not.
+// errChanged: an nft flush ruleset, on a kernel without owners.
+var errChanged = fmt.Errorf("nftables: table inet %s: somebody has removed it, or its rules", TableName)
+
+// there tells whether our chain is.
+func (r *rules) there() bool {
+	_, err := r.conn.ListChain(table(), chainName)
+	return err == nil
+}
+
+// counts is how many first packets came by since install, confirmed and not. Its error may be errChanged.
 func (r *rules) counts() (late, early uint64, err error) {
 	list, err := r.conn.GetRules(table(), chain())
 	if err != nil {
@@ -234,7 +244,7 @@ func (r *rules) counts() (late, early uint64, err error) {
 		}
 	}
 	if len(n) != 2 {
-		return 0, 0, fmt.Errorf("nftables: table inet %s: somebody has changed its rules", TableName)
+		return 0, 0, errChanged
 	}
 	return n[0], n[1], nil
 }
@@ -244,7 +254,8 @@ func (r *rules) diverted(late, early uint64) uint64 {
 	if r.glue {
 		late += early
 	}
-	return r.before + late
+	r.total = r.before + late
+	return r.total
 }
 
 // close removes the table, if the end of its socket does not.

@@ -98,6 +98,7 @@ var families = []family{
 		is("deferpassed", "nothing_to_wait_for"),
 		is("hold_unread", "unreadable"),
 	}},
+	{"pfsync_defer_rules_restored_total", "Times that the rules which hold first packets were found removed, and made anew.", nil, []row{is("hold_restored")}},
 	{"pfsync_overruns_total", "Times that changes of the state table were lost.", nil, []row{is("overruns")}},
 	{"pfsync_lost_packets_total", "Packets of peers that were missing and given up.", nil, []row{is("lostpackets")}},
 	{"pfsync_peer_deaths_total", "Peers that fell silent.", nil, []row{is("peerdeaths")}},

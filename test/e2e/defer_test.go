@@ -154,6 +154,50 @@ func TestDeferCarriesAsymmetricConnections(t *testing.T) {
 	flowing(t, tr)
 }
 
+// The operator's rules are loaded again and again, each time behind a flush: packets are held before and after,
+// in the same place, and all that the daemon has of rules is there again.
+func TestDeferOutlivesAFlush(t *testing.T) {
+	l := newLab(t)
+	tr := startTraffic(t, l)
+	startFirst(t, l.A)
+	startFirst(t, l.B)
+	waitSynced(t, l.A)
+	deferWithin(t, 1000, l.A, l.B)
+	for range 3 {
+		acked := count(t, l.A, "deferacked")
+		if c := connects(t, tr, traffic.TCP, 50, 10); c.Lost > 0 || c.SYNs > 0 {
+			t.Errorf("%d connections lost (%v), %d SYNs sent again", c.Lost, c.Error, c.SYNs)
+		}
+		if n := count(t, l.A, "deferacked") - acked; n != 50 {
+			t.Errorf("%d first packets were held", n)
+		}
+		shows(t, l.A, "\tdefer: holding first packets\n")
+		if err := l.A.FlushRules(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.A.LoadRules(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count(t, l.A, "hold_restored"); n != 0 {
+		t.Errorf("the rules were removed %d times, though they belong to the daemon", n)
+	}
+	// B writes copies of translated connections.
+	if err := l.B.FlushRules(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.B.LoadRules(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "fwB has its nat chain again", func() error {
+		connects(t, tr, traffic.TCP, 1, 1)
+		if n := count(t, l.B, "table_nat_hooks_made"); n < 2 {
+			return fmt.Errorf("made %d times", n)
+		}
+		return nil
+	})
+}
+
 // Whatever becomes of the daemon or its peer, connections go on; and nothing of it stays behind.
 func TestDeferFailsOpen(t *testing.T) {
 	l := newLab(t)

@@ -158,6 +158,7 @@ var counted = []struct {
 	{"link_send_toobig", "send-toobig", "make the mtu of the syncdev the same on all firewalls and switches"},
 	{"tablefull", "table-full", "raise net.netfilter.nf_conntrack_max, the same on all firewalls"},
 	{"peerlimit", "peer-limit", "raise --peer-states of pfsyncd"},
+	{"hold_restored", "defer-rules", "do not remove the table inet pfsyncd_hold: flush your own tables instead of the ruleset"},
 	{"table_nat_hooks_failed", "nat-hooks", "load the module nft_chain_nat, or any rule of iptables's nat table"},
 }
 
@@ -181,5 +182,6 @@ var meaning = map[string]string{
 	"link_send_toobig":       "packets larger than the mtu",
 	"tablefull":              "states refused because the table was full",
 	"peerlimit":              "states refused because their peer has too many",
+	"hold_restored":          "times that the rules which hold first packets were removed",
 	"table_nat_hooks_failed": "times that the table inet pfsyncd could not be made",
 }
