@@ -2,7 +2,11 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -152,6 +156,63 @@ func TestDeferCarriesAsymmetricConnections(t *testing.T) {
 		return nil
 	})
 	flowing(t, tr)
+}
+
+// Whatever a connection is, its first packet waits for the peer: forwarded, over IPv6, translated either way, of the
+// firewall itself. What is not shared, by a rule or by a mark, does not wait.
+func TestDeferHoldsWhateverIsShared(t *testing.T) {
+	l := newLab(t)
+	tr := startTraffic(t, l)
+	startFirst(t, l.A)
+	startFirst(t, l.B)
+	waitSynced(t, l.A)
+	conf := filepath.Join(t.TempDir(), "pf.conf")
+	if err := os.WriteFile(conf, []byte("set no-sync mark 0x10000/0x10000\npass proto tcp to port 9 keep state (no-sync)\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	pfctl(t, l.A, "-f", conf)
+	if _, err := l.A.Run(t.Context(), "nft", "insert rule inet filter forward tcp dport 10 ct mark set 0x10000"); err != nil {
+		t.Fatal(err)
+	}
+	deferWithin(t, 1000, l.A)
+
+	const few = 5
+	held := func(what string, n uint64, do func()) {
+		t.Helper()
+		acked := count(t, l.A, "deferacked")
+		do()
+		if got := count(t, l.A, "deferacked") - acked; got != n {
+			t.Errorf("%s: %d first packets were held until the peer knew, want %d", what, got, n)
+		}
+	}
+	for _, kind := range traffic.Kinds() {
+		held(kind.String(), few, func() { add(t, tr, few, kind) })
+	}
+	refused := func(ns *lab.NS, to string) func() {
+		return func() {
+			t.Helper()
+			if err := ns.Do(func() error {
+				_, err := net.DialTimeout("tcp", to, patience)
+				return err
+			}); !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("%s: %v", to, err)
+			}
+		}
+	}
+	held("of the firewall", 1, refused(l.A.NS, lab.ServerAddr+":11"))
+	held("of the firewall over IPv6", 1, refused(l.A.NS, "["+lab.ServerAddr6+"]:11"))
+	received, passed := count(t, l.A, "hold_received"), count(t, l.A, "deferpassed")
+	held("no-sync by a mark", 0, refused(l.Client, lab.ServerAddr+":10"))
+	if n := count(t, l.A, "hold_received") - received; n != 0 {
+		t.Errorf("%d packets that are marked came to the daemon", n)
+	}
+	held("no-sync by a rule", 0, refused(l.Client, lab.ServerAddr+":9"))
+	if n := count(t, l.A, "deferpassed") - passed; n != 1 {
+		t.Errorf("%d packets that a rule keeps from the peer were let go at once", n)
+	}
+	if n := count(t, l.A, "defertimedout"); n != 0 {
+		t.Errorf("%d packets were held until the time was over", n)
+	}
 }
 
 // The operator's rules are loaded again and again, each time behind a flush: packets are held before and after,
