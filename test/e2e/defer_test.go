@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -259,9 +260,27 @@ func TestDeferOutlivesAFlush(t *testing.T) {
 	})
 }
 
+// explainDefer shows what the daemons of a failed test have counted that does not stand still.
+func explainDefer(t *testing.T, l *lab.Lab) {
+	if !t.Failed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience) // the test's own has ended
+	defer cancel()
+	for _, f := range []*lab.Firewall{l.A, l.B} {
+		if !f.Running() {
+			continue
+		}
+		counters, err := f.Counters(ctx)
+		maps.DeleteFunc(counters, func(_ string, n uint64) bool { return n == 0 })
+		t.Logf("%s has counted %v, %v", f.Name, counters, err)
+	}
+}
+
 // Whatever becomes of the daemon or its peer, connections go on; and nothing of it stays behind.
 func TestDeferFailsOpen(t *testing.T) {
 	l := newLab(t)
+	t.Cleanup(func() { explainDefer(t, l) })
 	tr := startTraffic(t, l)
 	startFirst(t, l.A)
 	startDaemon(t, l.B)
@@ -273,12 +292,12 @@ func TestDeferFailsOpen(t *testing.T) {
 	mustConnect := func(what string, n, workers, syns int) {
 		t.Helper()
 		if c := connects(t, tr, traffic.TCP, n, workers); c.Lost > 0 || c.SYNs > syns {
-			t.Errorf("%s: %d of %d connections lost (%v), %d SYNs sent again", what, c.Lost, n, c.Error, c.SYNs)
+			t.Fatalf("%s: %d of %d connections lost (%v), %d SYNs sent again", what, c.Lost, n, c.Error, c.SYNs)
 		}
 	}
 	mustConnect("defer", 50, 10, 0)
 	if n := count(t, l.A, "deferacked"); n != 50 {
-		t.Errorf("%d first packets were held", n)
+		t.Fatalf("%d first packets were held", n)
 	}
 
 	// Stopped: the kernel holds what it has room for, and the SYNs that are repeated pass.
@@ -313,7 +332,7 @@ func TestDeferFailsOpen(t *testing.T) {
 	deferWithin(t, 1000, l.A)
 	mustConnect("started again", 50, 10, 0)
 	if n := count(t, l.A, "deferacked"); n != 50 {
-		t.Errorf("%d first packets were held", n)
+		t.Fatalf("%d first packets were held", n)
 	}
 
 	// Without a peer nothing is held, and packets do not come to the daemon.
@@ -325,7 +344,7 @@ func TestDeferFailsOpen(t *testing.T) {
 	received := count(t, l.A, "hold_received")
 	mustConnect("alone", 100, 50, 0)
 	if n := count(t, l.A, "hold_received"); n != received {
-		t.Errorf("alone %d first packets were handed over", n-received)
+		t.Fatalf("alone %d first packets were handed over", n-received)
 	}
 	startDaemon(t, l.B)
 	if _, err := l.B.Ifconfig(t.Context(), "pfsync0", "up", "syncdev", lab.Sync); err != nil {
@@ -341,7 +360,7 @@ func TestDeferFailsOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	if s := holdTable(t, l.A); s != "" {
-		t.Errorf("left: %s", s)
+		t.Fatalf("left: %s", s)
 	}
 }
 
