@@ -202,7 +202,7 @@ func (l *Link) concerns(e ifwatch.Event) bool {
 	if !lost && e.Index != l.open.index {
 		return false
 	}
-	if lost || e.Gone || e.Less6 && l.open.config.Peer().Is6() {
+	if peer := l.open.config.Peer(); lost || e.Gone || e.Less6 && peer.Is6() && peer.IsMulticast() {
 		l.closeSocket()
 	}
 	return true
