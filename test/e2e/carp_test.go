@@ -136,7 +136,7 @@ func liveThroughBothMoves(t *testing.T, p *carpPair, forgets bool) {
 	waitSynced(t, p.A)
 	waitSynced(t, p.B)
 	tr := startTraffic(t, p.Lab)
-	add(t, tr, 1000, traffic.TCP)
+	add(t, tr, orFew(1000, 100), traffic.TCP)
 	add(t, tr, 50, traffic.UDP, traffic.ICMP)
 	eventually(t, "fwB's table like fwA's", func() error { return sameTable(t, p.A, p.B) })
 

@@ -79,6 +79,14 @@ func watchLogs(t *testing.T, l *lab.Lab) {
 	})
 }
 
+// orFew is how many of what a test wants many of: few with -short, as on an emulated processor.
+func orFew(many, few int) int {
+	if testing.Short() {
+		return few
+	}
+	return many
+}
+
 // startPair starts pfsyncd on both firewalls, configures fwA with ifconfig and fwB
 // with netstart, and waits until both have their bulk update.
 func startPair(t *testing.T, l *lab.Lab) {
