@@ -57,9 +57,10 @@ type deferring struct {
 	tail   uint16
 	timer  *time.Timer
 	timed  bool
-	held   int      // packets
-	let    []uint32 // packets to let go at the end of this turn
-	silent int      // states in a row that nobody acknowledged
+	held   int          // packets
+	let    []uint32     // packets to let go at the end of this turn
+	behind []pfstate.ID // states whose entries are there, and can be prepared, once these packets are gone
+	silent int          // states in a row that nobody acknowledged
 	hist   Histogram
 	reused bool // an id that ended a moment ago is in use again: its end is to be told first
 	made   pfstate.Change
@@ -252,8 +253,13 @@ func (e *Engine) undefer(n uint16, why counter) {
 		e.counters.n[why] += uint64(x.n)
 		d.hist.add(e.now - x.since)
 	}
-	if x.early && !x.id.IsZero() && len(d.unsure) < deferredMax {
-		d.unsure = append(d.unsure, unsure{x.id, e.now})
+	if x.early && !x.id.IsZero() {
+		if x.flow.proto == pfstate.ProtoTCP {
+			d.behind = append(d.behind, x.id)
+		}
+		if len(d.unsure) < deferredMax {
+			d.unsure = append(d.unsure, unsure{x.id, e.now})
+		}
 	}
 	if x.prev != 0 {
 		d.list[x.prev].next = x.next
@@ -281,10 +287,17 @@ func (e *Engine) undeferAll() {
 
 // letGo ends a turn for the packets that have waited long enough.
 func (e *Engine) letGo() {
-	if d := &e.deferring; len(d.let) > 0 {
+	d := &e.deferring
+	if len(d.let) > 0 {
 		d.holder.Release(d.let)
 		d.let = d.let[:0]
 	}
+	for _, id := range d.behind {
+		if i := e.states.named(id); i != 0 && e.states.at(i).is(early) {
+			e.expectElsewhere(i)
+		}
+	}
+	d.behind = d.behind[:0]
 }
 
 // deferralsDue lets go what nobody has acknowledged in time.
@@ -388,9 +401,9 @@ func (e *Engine) learn(ct []byte, f flow) (isEarly bool) {
 	return true
 }
 
-// prepare has the table expect that the answer to a TCP connection's first packet goes by
-// another firewall: the initiator's next packet would be invalid here, should it come before
-// the peer tells of that answer. While the packet is held nothing else moves the entry.
+// prepare has the table expect the answer to a TCP connection's first packet elsewhere. While
+// the packet is held nothing else moves the entry. One that is not confirmed is not there yet:
+// its turn comes when the packet has gone, and before an answer can be here, but for a busy machine.
 func (e *Engine) prepare(n uint16) {
 	x := &e.deferring.list[n]
 	i := e.states.named(x.id)
@@ -398,6 +411,13 @@ func (e *Engine) prepare(n uint16) {
 		return
 	}
 	x.preparing = true
+	e.expectElsewhere(i)
+}
+
+// expectElsewhere puts an entry into the state that a TCP connection has whose first packet was
+// answered by way of another firewall: the initiator's next packet would be invalid here, should it
+// come before the peer tells of that answer.
+func (e *Engine) expectElsewhere(i slot) {
 	w := pfstate.Write{Kind: pfstate.WriteUpdate, Notify: true, Ref: e.states.at(i).ref}
 	e.states.state(i, e.now, &w.State)
 	w.State.Src.State, w.State.Dst.State = pfstate.TCPEstablished, pfstate.TCPSynSent

@@ -47,8 +47,10 @@ func (n *Node) deferState(s engine.Status) ifconfig.DeferState {
 		return ifconfig.DeferNoPeer
 	case where == hold.Wrong:
 		return ifconfig.DeferWrongOrder
-	case where == hold.Late, where == hold.Early:
+	case where == hold.Late:
 		return ifconfig.DeferHolding
+	case where == hold.Early:
+		return ifconfig.DeferEarly
 	}
 	return ifconfig.DeferReady
 }

@@ -94,10 +94,24 @@ func connects(t *testing.T, tr *traffic.Traffic, kind traffic.Kind, n, workers i
 	return c
 }
 
-// Requests go by fwA and answers by fwB, over a sync link that takes 5 ms, and both drop what they have
-// no state of. Without defer connections break; with it none does, and no SYN is sent twice.
+// startLast starts a firewall's daemon behind its rules.
+func startLast(t *testing.T, f *lab.Firewall) {
+	t.Helper()
+	startDaemon(t, f)
+	if _, err := f.Ifconfig(t.Context(), "pfsync0", "up", "syncdev", lab.Sync); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestDeferCarriesAsymmetricConnections(t *testing.T) {
-	const many = 10_000
+	deferCarries(t, startFirst, "holding first packets")
+}
+
+// deferCarries is the proof of defer. Requests go by fwA and answers by fwB, over a sync link that takes 5 ms, and both
+// drop what they have no state of. Without defer connections break; with it none does, and no SYN is sent twice.
+func deferCarries(t *testing.T, start func(*testing.T, *lab.Firewall), display string) {
+	many, some, workers := orFew(10_000, 200), orFew(300, 60), orFew(64, 4)
+	tolerated := orFew(0, some/10) // where a processor is emulated, on a busy machine, a second is not much
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	l := labtest.NewLab(ctx, t, lab.Config{Prefix: "pfs-e2e", Bin: bin, Cable: true})
@@ -106,8 +120,8 @@ func TestDeferCarriesAsymmetricConnections(t *testing.T) {
 			t.Logf("fwA's log:\n%s\nfwB's log:\n%s", l.A.Log(), l.B.Log())
 		}
 	})
-	startFirst(t, l.A)
-	startFirst(t, l.B)
+	start(t, l.A)
+	start(t, l.B)
 	if err := l.Split(); err != nil {
 		t.Fatal(err)
 	}
@@ -121,21 +135,28 @@ func TestDeferCarriesAsymmetricConnections(t *testing.T) {
 		t.Errorf("without defer %d of %d connections were lost and %d stalled, %d SYNs were sent again", c.Lost, few, c.Stalled, c.SYNs)
 	}
 	deferWithin(t, 1000, l.A, l.B) // this machine may be busy with much else
+	for _, kind := range []traffic.Kind{traffic.TCP6, traffic.Service, traffic.TCP} {
+		connects(t, tr, kind, workers, workers) // what the kernel and the programs do once, they do now
+	}
 	for _, c := range []struct {
 		kind   traffic.Kind
 		n      int
 		holder *lab.Firewall // of the first packets
-	}{{traffic.TCP6, 300, l.A}, {traffic.Service, 300, l.B}, {traffic.TCP, many, l.A}} {
+	}{{traffic.TCP6, some, l.A}, {traffic.Service, some, l.B}, {traffic.TCP, many, l.A}} {
 		acked, timedOut := count(t, c.holder, "deferacked"), count(t, c.holder, "defertimedout")
-		if got := connects(t, tr, c.kind, c.n, 64); got.Lost > 0 || got.SYNs > 0 {
+		got := connects(t, tr, c.kind, c.n, workers)
+		if got.Lost > tolerated || got.SYNs > tolerated {
 			t.Errorf("%v: %d lost (%v), %d SYNs sent again", c.kind, got.Lost, got.Error, got.SYNs)
 		}
-		if n := count(t, c.holder, "deferacked") - acked; n != uint64(c.n) {
+		if got.Segments > c.n*3/4 {
+			t.Errorf("%v: %d segments sent again: the firewall of the requests does not expect the answer by the other one", c.kind, got.Segments)
+		}
+		if n := int(count(t, c.holder, "deferacked") - acked); n < c.n-tolerated || n > c.n+tolerated {
 			t.Errorf("%v: %d first packets were held until the peer acknowledged, %d until the time was over", c.kind, n,
 				count(t, c.holder, "defertimedout")-timedOut)
 		}
 	}
-	shows(t, l.A, "\tdefer: holding first packets\n")
+	shows(t, l.A, "\tdefer: "+display+"\n")
 
 	// What both firewalls see of a connection is merged, and it goes on by both.
 	add(t, tr, 20, traffic.Kinds()...)
@@ -283,10 +304,7 @@ func TestDeferFailsOpen(t *testing.T) {
 	t.Cleanup(func() { explainDefer(t, l) })
 	tr := startTraffic(t, l)
 	startFirst(t, l.A)
-	startDaemon(t, l.B)
-	if _, err := l.B.Ifconfig(t.Context(), "pfsync0", "up", "syncdev", lab.Sync); err != nil {
-		t.Fatal(err)
-	}
+	startLast(t, l.B)
 	waitSynced(t, l.A)
 	deferWithin(t, 1000, l.A)
 	mustConnect := func(what string, n, workers, syns int) {
@@ -346,10 +364,7 @@ func TestDeferFailsOpen(t *testing.T) {
 	if n := count(t, l.A, "hold_received"); n != received {
 		t.Fatalf("alone %d first packets were handed over", n-received)
 	}
-	startDaemon(t, l.B)
-	if _, err := l.B.Ifconfig(t.Context(), "pfsync0", "up", "syncdev", lab.Sync); err != nil {
-		t.Fatal(err)
-	}
+	startLast(t, l.B)
 	hasRules(t, l.A, true)
 	if _, err := l.A.Ifconfig(t.Context(), "pfsync0", "-defer"); err != nil {
 		t.Fatal(err)
@@ -364,9 +379,19 @@ func TestDeferFailsOpen(t *testing.T) {
 	}
 }
 
-// Rules that were loaded before the daemon was started make defer impossible on this kernel: nothing is held,
-// and log, display and check say so.
-func TestDeferNamesTheWrongOrder(t *testing.T) {
+// Rules that were loaded before the daemon was started have packets come before their connections are in the
+// table. A kernel that gives them with the packet makes no difference of it; on any other nothing is held, and
+// log, display and check say so.
+func TestDeferBehindTheRules(t *testing.T) {
+	symbols, err := os.ReadFile("/proc/kallsyms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(symbols), " ctnetlink_glue_build") { // NETFILTER_NETLINK_GLUE_CT
+		t.Log("this kernel gives the connection with its packet")
+		deferCarries(t, startLast, "holding first packets before they are confirmed")
+		return
+	}
 	l := newLab(t)
 	tr := startTraffic(t, l)
 	startPair(t, l)

@@ -67,10 +67,16 @@ var checks = []struct {
 		return "state table", fmt.Sprintf("has %d of %d entries", r.Status.Entries, r.Status.Limit)
 	}},
 	{"defer", true, (*report).deferral, func(r *report) (string, string) {
-		if r.PFSync0 == nil || r.PFSync0.PFSync == nil || r.PFSync0.PFSync.DeferState != ifconfig.DeferHolding {
+		if r.PFSync0 == nil || r.PFSync0.PFSync == nil {
 			return "", ""
 		}
-		return "defer", "first packets are held until a peer knows their connection"
+		switch r.PFSync0.PFSync.DeferState {
+		case ifconfig.DeferHolding:
+			return "defer", "first packets are held until a peer knows their connection"
+		case ifconfig.DeferEarly:
+			return "defer", "first packets are held until a peer knows their connection, which the kernel gives with them"
+		}
+		return "", ""
 	}},
 	{"carp", true, (*report).carp, func(r *report) (string, string) {
 		if len(r.Carps) == 0 {
