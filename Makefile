@@ -12,6 +12,7 @@
 #   make gobench    Go's benchmarks of the packages (root)
 #   make soak       two firewalls under churn and faults, for SOAK, from SOAK_SEED; SOAK_PEER=conntrackd: the other's (root)
 #   make failover   how long a shared address is gone when its master's daemon dies, beside ucarp and keepalived (root)
+#   make vm         the end-to-end tests on Debian's kernel, in a virtual machine; VM=REGEXP: those that match (root)
 #   make install    into DESTDIR and PREFIX
 #   make deb        pfsync-linux_*.deb, into DEBDIR
 #   make clean
@@ -27,6 +28,7 @@ SOAK_RATE ?= 200
 SOAK_SEED ?= $(shell date +%s)
 SOAK_SEED := $(SOAK_SEED)
 ROUNDS    ?= 20
+VM        ?= .
 
 # sudo and su may leave out the folders of Go and of the system's own programs.
 export PATH := $(PATH):/usr/local/go/bin:/usr/lib/go/bin:/usr/sbin:/sbin
@@ -43,7 +45,7 @@ PREFIXED := ifconfig netstart
 
 # One thing after the other: checks before tests, installing before both.
 .NOTPARALLEL:
-.PHONY: build demo test check fuzz bench profile gobench soak failover install deb clean go root need-demo need-test need-bench need-gobench need-failover need-soak need-soak-conntrackd
+.PHONY: build demo test check fuzz bench profile gobench soak failover vm install deb clean go root need-demo need-test need-bench need-gobench need-failover need-soak need-soak-conntrackd
 
 build: go
 	$(BUILD) -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -100,6 +102,9 @@ failover: root need-failover build
 	@$(BUILD) -o $(TOOLS)/ ./test/failover
 	@mkdir -p test/failover/results
 	@exec $(TOOLS)/failover -bin bin -rounds $(ROUNDS) -json test/failover/results/latest.json
+
+vm: root need-test
+	@go test -count=1 -timeout 3h -run TestEndToEnd -v ./test/vm -e2e '$(VM)'
 
 SBINDIR := $(DESTDIR)$(PREFIX)/sbin
 LIBEXECDIR := $(DESTDIR)$(PREFIX)/libexec/pfsync

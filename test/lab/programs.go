@@ -41,6 +41,10 @@ func Programs() []Program {
 		{"openssl", "openssl", []string{"test"}},
 		{"nsenter", "util-linux", []string{"test"}},
 		{"dpkg-deb", "dpkg", []string{"test"}},
+		{"qemu-system-x86_64", "qemu-system-x86", []string{"test"}}, // test/vm
+		{"depmod", "kmod", []string{"test"}},
+		{"chrt", "util-linux", []string{"test"}},
+		{"sleep", "coreutils", []string{"test"}},
 		{"unshare", "util-linux", []string{"demo", "test"}}, // the package is installed in a mount namespace
 		// The race detector is linked by a C compiler; test/decoder has a program in C.
 		{"gcc", "gcc", []string{"test"}},

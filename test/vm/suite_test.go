@@ -1,0 +1,115 @@
+package vm_test
+
+import (
+	"cmp"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pfsync-linux/pfsync/test/lab"
+	"github.com/pfsync-linux/pfsync/test/lab/labtest"
+	"github.com/pfsync-linux/pfsync/test/vm"
+	"github.com/pfsync-linux/pfsync/test/vm/guest"
+)
+
+var tests = flag.String("e2e", "", "run the tests of test/e2e that match, in place of those that the kernel matters most to")
+
+// chosen are the tests of test/e2e that the kernel matters most to.
+var chosen = []string{
+	"TestDeferBehindTheRules", "TestDeferCarriesAsymmetricConnections", "TestDeferFailsOpen",
+	"TestThePairOfTheManual", "TestDocumentsExample", "TestSyncpeer",
+}
+
+// Where things are in the machine: the tests look for files of the repository.
+const (
+	guestPrograms = "/opt/pfsync"
+	guestTests    = "/src/test/e2e"
+)
+
+// packages have what the tests run.
+func packages() []string {
+	names := []string{"coreutils", "grep", "sed", "findutils", "mount", "procps", "libc-bin"}
+	unused := []string{"gcc", "libc6-dev", "prometheus", "qemu-system-x86", "zsh", "fish"}
+	for _, p := range lab.Programs() {
+		if slices.Contains(p.For, "test") && !slices.Contains(unused, p.Package) {
+			names = append(names, p.Package)
+		}
+	}
+	return names
+}
+
+// newTestMachine has our programs and the compiled tests, as one without Go needs them, and returns those
+// tests too.
+func newTestMachine(t *testing.T) (m vm.Machine, e2e string) {
+	t.Helper()
+	m = newMachine(t)
+	dir := t.TempDir()
+	programs, e2e := filepath.Join(dir, "bin"), filepath.Join(dir, "e2e.test")
+	for _, args := range [][]string{
+		{"build", "-buildvcs=false", "-o", programs + "/", "./cmd/..."},
+		{"test", "-c", "-o", e2e, "./test/e2e"},
+	} {
+		cmd := exec.CommandContext(t.Context(), "go", args...)
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("go %s: %v: %s", strings.Join(args, " "), err, out)
+		}
+	}
+	m.Modules = []string{"tun"} // for /dev/net/tun, which other systems have from the beginning
+	m.Packages = packages()
+	m.Files = map[string]string{
+		guestPrograms: programs, guestTests + "/e2e.test": e2e, guestTests + "/testdata": filepath.Join(root, "test", "e2e", "testdata"),
+		"/src/share": filepath.Join(root, "share"), "/src/man": filepath.Join(root, "man"),
+		"/etc/passwd": "/etc/passwd", "/etc/group": "/etc/group", "/etc/nsswitch.conf": "/etc/nsswitch.conf",
+	}
+	return m, e2e
+}
+
+// The end-to-end tests pass on Debian's kernel too. There are fewer connections in some (-short), for the
+// emulated processors.
+func TestEndToEnd(t *testing.T) {
+	m, e2e := newTestMachine(t)
+	m.Output = t.Output()
+	out, err := exec.CommandContext(t.Context(), e2e, "-test.list", cmp.Or(*tests, ".")).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := regexp.MustCompile(`(?m)^Test.*$`).FindAllString(string(out), -1)
+	if *tests == "" {
+		for _, name := range chosen {
+			if !slices.Contains(names, name) {
+				t.Errorf("test/e2e has no %s", name)
+			}
+		}
+		names = chosen
+	}
+	var w vm.Work
+	for _, name := range names {
+		w.Commands = append(w.Commands, guest.Command{
+			Args: []string{"./e2e.test", "-test.v", "-test.short", "-test.timeout=10m", "-test.run=^" + name + "$"},
+			Dir:  guestTests,
+			Env:  []string{labtest.Prebuilt + "=" + guestPrograms},
+		})
+	}
+	done, err := m.Run(t.Context(), w)
+	for i, r := range done.Results {
+		t.Run(names[i], func(t *testing.T) {
+			if r.Code != 0 || !strings.Contains(r.Output, "--- PASS: "+names[i]) {
+				t.Errorf("after %v: %s", r.Took.Round(time.Millisecond), cmp.Or(r.Error, "it did not run"))
+			}
+		})
+		// Without it the other way to hold packets would be proved twice.
+		if r.Code == 0 && names[i] == "TestDeferBehindTheRules" && !strings.Contains(r.Output, "this kernel gives the connection with its packet") {
+			t.Errorf("%s: the kernel does not give the connection with its packet", names[i])
+		}
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}
