@@ -18,6 +18,7 @@ type Path struct {
 	Tunnel bool
 	Here   netip.Addr // the ends, of a tunnel only
 	There  netip.Addr
+	ReqID  uint32 // of the SA that sends: the kernel looks for no other
 }
 
 // FindPath tells how the SAs between this host and peer protect packets; false: there are none in
@@ -37,18 +38,21 @@ func FindPath(netNS int, peer netip.Addr) (Path, bool, error) {
 		return Path{}, false, fmt.Errorf("xfrm: security associations: %w", err)
 	}
 	var out, in []Path
+	var ids []uint32 // of out
 	for i := range list {
 		p, src, dst := described(&list[i])
 		switch {
 		case list[i].Spi == 0, list[i].Ifid != 0: // being made; an xfrm interface's
 		case dst == peer:
 			out = append(out, p.from(src, dst))
+			ids = append(ids, uint32(list[i].Reqid))
 		case src == peer:
 			in = append(in, p.from(dst, src))
 		}
 	}
-	for _, p := range out {
+	for i, p := range out {
 		if slices.Contains(in, p) {
+			p.ReqID = ids[i]
 			return p, true, nil
 		}
 	}
@@ -85,10 +89,12 @@ const (
 // Policies are the values of the socket option IP_XFRM_POLICY, or IPV6_XFRM_POLICY, by which a
 // socket sends and takes packets along p and no others.
 func (p Path) Policies(ipv6 bool) [2][]byte {
-	return [2][]byte{p.policy(ipv6, policyOut, p.Here, p.There), p.policy(ipv6, policyIn, p.There, p.Here)}
+	return [2][]byte{p.policy(ipv6, policyOut, p.Here, p.There, p.ReqID), p.policy(ipv6, policyIn, p.There, p.Here, anyReqID)}
 }
 
-func (p Path) policy(ipv6 bool, direction uint8, src, dst netip.Addr) []byte {
+const anyReqID = 0 // of SAs that receive
+
+func (p Path) policy(ipv6 bool, direction uint8, src, dst netip.Addr, reqID uint32) []byte {
 	family := uint16(unix.AF_INET)
 	if ipv6 {
 		family = unix.AF_INET6
@@ -100,7 +106,7 @@ func (p Path) policy(ipv6 bool, direction uint8, src, dst netip.Addr) []byte {
 		Dir: direction,
 	}
 	tmpl := nl.XfrmUserTmpl{
-		XfrmId: nl.XfrmId{Proto: unix.IPPROTO_ESP}, Family: family,
+		XfrmId: nl.XfrmId{Proto: unix.IPPROTO_ESP}, Family: family, Reqid: reqID,
 		Aalgos: everyBit, Ealgos: everyBit, Calgos: everyBit, // those of whatever SA there is
 	}
 	if p.AH {

@@ -65,7 +65,7 @@ func (l *Link) bringUpIPsec(ctx context.Context, c Config, s *Status) (reason st
 	if !found {
 		return WaitingForIPsec
 	}
-	if s.Addr, s.MTU, err = l.route(ctx, c.Peer(), path); err != nil {
+	if s.Addr, s.MTU, err = l.route(c.Peer(), path); err != nil {
 		return "ipsec: " + err.Error()
 	}
 	return ""
@@ -73,7 +73,7 @@ func (l *Link) bringUpIPsec(ctx context.Context, c Config, s *Status) (reason st
 
 // route asks the kernel, by a socket that sends nothing, from where packets go to peer and how
 // large they may be.
-func (l *Link) route(ctx context.Context, peer netip.Addr, path ipsec.Path) (src netip.Addr, mtu int, err error) {
+func (l *Link) route(peer netip.Addr, path ipsec.Path) (src netip.Addr, mtu int, err error) {
 	family, level, option := unix.AF_INET, unix.IPPROTO_IP, unix.IP_MTU
 	var to unix.Sockaddr = &unix.SockaddrInet4{Addr: peer.Unmap().As4()}
 	if peer.Is6() {
@@ -88,8 +88,14 @@ func (l *Link) route(ctx context.Context, peer netip.Addr, path ipsec.Path) (src
 	if err := requireIPsec(conn, path, peer.Is6()); err != nil {
 		return src, 0, err
 	}
-	if _, err := conn.Connect(ctx, to); err != nil {
+	raw, err := conn.SyscallConn()
+	if err != nil {
 		return src, 0, err
+	}
+	// Not by the library: it would wait where the kernel waits for an SA.
+	cerr := raw.Control(func(fd uintptr) { err = unix.Connect(int(fd), to) })
+	if err = errors.Join(cerr, err); err != nil {
+		return src, 0, fmt.Errorf("no way to %v: %w", peer, err)
 	}
 	if mtu, err = conn.GetsockoptInt(level, option); err != nil {
 		return src, 0, err

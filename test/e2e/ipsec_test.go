@@ -4,7 +4,9 @@ package e2e_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -32,6 +34,12 @@ const (
 func ipsecPair(t *testing.T) *lab.Lab {
 	t.Helper()
 	l := newLab(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, err := l.A.Run(context.Background(), "ip", "-s", "xfrm", "state")
+			t.Logf("fwA's security associations: %s %v", out, err)
+		}
+	})
 	const rules = "insert rule inet filter input iifname sis2 meta l4proto { esp, udp } accept;" +
 		"insert rule inet raw prerouting iifname sis2 meta l4proto { esp, udp } notrack;" +
 		"insert rule inet raw output oifname sis2 meta l4proto { esp, udp } notrack"
@@ -210,7 +218,7 @@ func startStrongSwan(t *testing.T, f *lab.Firewall, peer string) {
 secrets { ike { secret = "not told to anybody" } }
 `, peer))
 	// It keeps its pid in /run, so that one alone could run on a machine.
-	charon := exec.Command("unshare", "--mount", "sh", "-c", "mount -t tmpfs run /run && exec /usr/lib/ipsec/charon")
+	charon := exec.Command("unshare", "--mount", "sh", "-c", "mkdir -p /var/run && mount -t tmpfs run /var/run && exec /usr/lib/ipsec/charon")
 	charon.Env = append(os.Environ(), "STRONGSWAN_CONF="+conf)
 	var log bytes.Buffer
 	charon.Stdout, charon.Stderr = &log, &log
@@ -238,6 +246,7 @@ func TestReplayCountersOfIPsec(t *testing.T) {
 	// An SA to a host that is not there, which both have: traffic on fwA uses it.
 	for _, f := range []*lab.Firewall{l.A, l.B} {
 		ip(t, f, "route add 198.51.100.0/24 via 192.168.254.77 dev sis2")
+		ip(t, f, "address add 192.168.254.1/32 dev lo")
 		ip(t, f, "neighbour add 192.168.254.77 lladdr 02:00:00:00:00:77 dev sis2")
 		ip(t, f, "xfrm state add src 192.168.254.1 dst 198.51.100.9 proto esp spi 0x4711 reqid 9 mode tunnel replay-window 32 aead rfc4106(gcm(aes)) 0x"+strings.Repeat("5", 40)+" 128")
 		ip(t, f, "xfrm policy add dir out src 0.0.0.0/0 dst 203.0.113.0/24 tmpl src 192.168.254.1 dst 198.51.100.9 proto esp reqid 9 mode tunnel")
@@ -245,7 +254,20 @@ func TestReplayCountersOfIPsec(t *testing.T) {
 	}
 	use := func(f *lab.Firewall, times int) {
 		t.Helper()
-		if _, err := f.Run(t.Context(), "sh", "-c", fmt.Sprintf("ping -q -c %d -i 0.1 -W 1 203.0.113.1 || test $? = 1", times)); err != nil {
+		err := f.Do(func() error {
+			c, err := net.Dial("udp", "203.0.113.1:9")
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			for range times {
+				if _, err := c.Write([]byte("x")); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

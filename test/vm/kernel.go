@@ -48,59 +48,29 @@ func download(ctx context.Context, dir string) error {
 	if runtime.GOARCH != "amd64" {
 		return fmt.Errorf("%s: only amd64 is known", runtime.GOARCH)
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), "kernel-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(tmp)
-	if err := fetchPackage(ctx, tmp); err != nil {
-		// The lists may be old, or none yet.
-		if _, updated := run(ctx, tmp, "apt-get", "update", "-q"); updated != nil {
-			return errors.Join(err, updated)
-		}
-		if err := fetchPackage(ctx, tmp); err != nil {
+	return unpack(ctx, dir, kernelPackage, func(root string) error {
+		k, err := find(root)
+		if err != nil {
 			return err
 		}
-	}
-	deb, err := filepath.Glob(filepath.Join(tmp, "*.deb"))
-	if err != nil || len(deb) != 1 {
-		return fmt.Errorf("apt-get download brought %q", deb)
-	}
-	root := filepath.Join(tmp, "root")
-	if _, err := run(ctx, tmp, "dpkg-deb", "-x", deb[0], root); err != nil {
+		_, err = run(ctx, "", "depmod", "-b", root, filepath.Base(k.Modules))
 		return err
-	}
-	k, err := find(root)
-	if err != nil {
-		return err
-	}
-	if _, err := run(ctx, tmp, "depmod", "-b", root, filepath.Base(k.Modules)); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(dir); err != nil { // without a kernel
-		return err
-	}
-	return os.Rename(root, dir)
+	})
 }
 
-// fetchPackage downloads the package that linux-image-cloud-amd64 stands for.
-func fetchPackage(ctx context.Context, dir string) error {
+// kernelPackage is the package that linux-image-cloud-amd64 stands for.
+func kernelPackage(ctx context.Context) ([]string, error) {
 	const meta = "linux-image-cloud-amd64"
-	out, err := run(ctx, dir, "apt-cache", "depends", "--important", meta)
+	out, err := run(ctx, "", "apt-cache", "depends", "--important", meta)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for line := range strings.Lines(out) {
 		if name, ok := strings.CutPrefix(strings.TrimSpace(line), "Depends: linux-image-"); ok {
-			// Root's folders are not apt's user's.
-			_, err := run(ctx, dir, "apt-get", "-o", "APT::Sandbox::User=root", "download", "-q", "linux-image-"+name)
-			return err
+			return []string{"linux-image-" + name}, nil
 		}
 	}
-	return fmt.Errorf("apt-cache depends %s: no kernel: %s", meta, out)
+	return nil, fmt.Errorf("apt-cache depends %s: no kernel: %s", meta, out)
 }
 
 func run(ctx context.Context, dir, program string, args ...string) (string, error) {

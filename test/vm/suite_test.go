@@ -24,6 +24,7 @@ var tests = flag.String("e2e", "", "run the tests of test/e2e that match, in pla
 var chosen = []string{
 	"TestDeferBehindTheRules", "TestDeferCarriesAsymmetricConnections", "TestDeferFailsOpen",
 	"TestThePairOfTheManual", "TestDocumentsExample", "TestSyncpeer",
+	"TestOnlyThroughIPsec", "TestOnlyThroughStrongSwan", "TestReplayCountersOfIPsec",
 }
 
 // Where things are in the machine: the tests look for files of the repository.
@@ -53,7 +54,7 @@ func newTestMachine(t *testing.T) (m vm.Machine, e2e string) {
 	programs, e2e := filepath.Join(dir, "bin"), filepath.Join(dir, "e2e.test")
 	for _, args := range [][]string{
 		{"build", "-buildvcs=false", "-o", programs + "/", "./cmd/..."},
-		{"test", "-c", "-o", e2e, "./test/e2e"},
+		{"test", "-c", "-tags", "stock", "-o", e2e, "./test/e2e"},
 	} {
 		cmd := exec.CommandContext(t.Context(), "go", args...)
 		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
@@ -61,12 +62,19 @@ func newTestMachine(t *testing.T) (m vm.Machine, e2e string) {
 			t.Fatalf("go %s: %v: %s", strings.Join(args, " "), err, out)
 		}
 	}
-	m.Modules = []string{"tun"} // for /dev/net/tun, which other systems have from the beginning
+	strongSwan, err := vm.Unpacked(t.Context(), filepath.Join(root, ".build", "strongswan"),
+		"libstrongswan", "strongswan-libcharon", "strongswan-charon", "strongswan-swanctl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("LD_LIBRARY_PATH", filepath.Join(strongSwan, "usr/lib/ipsec")) // where else its libraries are looked for
+	m.Modules = []string{"tun"}                                             // for /dev/net/tun, which other systems have from the beginning
 	m.Packages = packages()
 	m.Files = map[string]string{
 		guestPrograms: programs, guestTests + "/e2e.test": e2e, guestTests + "/testdata": filepath.Join(root, "test", "e2e", "testdata"),
 		"/src/share": filepath.Join(root, "share"), "/src/man": filepath.Join(root, "man"),
 		"/etc/passwd": "/etc/passwd", "/etc/group": "/etc/group", "/etc/nsswitch.conf": "/etc/nsswitch.conf",
+		"/usr": filepath.Join(strongSwan, "usr"), "/etc": filepath.Join(strongSwan, "etc"),
 	}
 	return m, e2e
 }
