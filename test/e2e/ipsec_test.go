@@ -74,11 +74,12 @@ func insecure(t *testing.T, l *lab.Lab) {
 	}
 }
 
-// onTheWire counts what arrives at f's sis2, by protocol.
+// onTheWire counts what leaves by f's sis2, by protocol. What arrives there is seen a second time
+// when it comes out of a tunnel.
 func onTheWire(t *testing.T, f *lab.Firewall) func() (clear, esp int) {
 	t.Helper()
-	const rules = "add table netdev wire; add chain netdev wire in { type filter hook ingress device sis2 priority 0; };" +
-		"add rule netdev wire in ip protocol 240 counter; add rule netdev wire in ip protocol esp counter"
+	const rules = "add table netdev wire; add chain netdev wire out { type filter hook egress device sis2 priority 0; };" +
+		"add rule netdev wire out ip protocol 240 counter; add rule netdev wire out ip protocol esp counter"
 	if _, err := f.Run(t.Context(), "nft", rules); err != nil {
 		t.Fatal(err)
 	}
@@ -103,18 +104,18 @@ func TestOnlyThroughIPsec(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			l := ipsecPair(t)
 			tr := startTraffic(t, l)
-			arrived := onTheWire(t, l.B)
+			left := onTheWire(t, l.A)
 			add(t, tr, 5, traffic.TCP)
-			if clear, esp := arrived(); clear != 0 || esp != 0 {
-				t.Errorf("without security associations %d packets came in clear and %d by ESP", clear, esp)
+			if clear, esp := left(); clear != 0 || esp != 0 {
+				t.Errorf("without security associations %d packets left in clear and %d by ESP", clear, esp)
 			}
 			secure(t, l, mode)
 			waitSynced(t, l.A)
 			waitSynced(t, l.B)
 			add(t, tr, 20, traffic.TCP, traffic.UDP)
 			alike(t, l)
-			if clear, esp := arrived(); clear != 0 || esp == 0 {
-				t.Errorf("%d packets came in clear and %d by ESP", clear, esp)
+			if clear, esp := left(); clear != 0 || esp == 0 {
+				t.Errorf("%d packets left in clear and %d by ESP", clear, esp)
 			}
 
 			// Whoever can write the peer's address opens nothing.
@@ -133,8 +134,8 @@ func TestOnlyThroughIPsec(t *testing.T) {
 			insecure(t, l)
 			shows(t, l.A, "status: waiting for ipsec")
 			add(t, tr, 5, traffic.TCP)
-			if clear, _ := arrived(); clear != 10 {
-				t.Errorf("%d packets came in clear, 10 of them forged", clear)
+			if clear, _ := left(); clear != 10 {
+				t.Errorf("%d packets left in clear, 10 of them forged", clear)
 			}
 			secure(t, l, mode)
 			waitSynced(t, l.A)
@@ -168,15 +169,15 @@ func forge(t *testing.T, l *lab.Lab, n int) {
 func TestOnlyThroughStrongSwan(t *testing.T) {
 	l := ipsecPair(t)
 	tr := startTraffic(t, l)
-	arrived := onTheWire(t, l.B)
+	left := onTheWire(t, l.A)
 	startStrongSwan(t, l.A, syncB)
 	startStrongSwan(t, l.B, syncA)
 	waitSynced(t, l.A)
 	waitSynced(t, l.B)
 	add(t, tr, 20, traffic.TCP, traffic.UDP)
 	alike(t, l)
-	if clear, esp := arrived(); clear != 0 || esp == 0 {
-		t.Errorf("%d packets came in clear and %d by ESP", clear, esp)
+	if clear, esp := left(); clear != 0 || esp == 0 {
+		t.Errorf("%d packets left in clear and %d by ESP", clear, esp)
 	}
 	move := failover(t, l)
 	flowing(t, tr)
