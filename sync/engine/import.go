@@ -31,6 +31,11 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 	case e.graveOf(s.ID) == ended, e.graveOf(s.ID) == deleted && (a != wire.ActIns || e.late):
 		e.counters.add(buried)
 		return refusedForNow
+	case e.endedLongAgo(s):
+		e.counters.add(buried)
+		e.queueDelete(gone{id: s.ID, unknown: true})
+		e.push = true
+		return refusedForNow
 	case e.endedHere(s):
 		e.counters.add(endedAway)
 		e.queueDelete(gone{id: s.ID})
@@ -86,6 +91,13 @@ func (e *Engine) importState(a wire.Action, s *pfstate.State, said uint64) outco
 	}
 	e.writeState(pfstate.Write{Kind: pfstate.WriteInsert, Notify: acknowledge}, i)
 	return taken
+}
+
+// endedLongAgo tells that a third firewall answered somebody for a state that we made, and that is
+// not here any more: it has not heard the end, and its answer would bring it back. What we
+// made before a restart, a bulk update has told by now.
+func (e *Engine) endedLongAgo(s *pfstate.State) bool {
+	return e.packetFlags&wire.FlagAnswer != 0 && s.ID.Creator == e.cfg.Creator && e.speaking.linux && e.bulk.ok
 }
 
 // verdict says what becomes of a state whose connection is known under another id.

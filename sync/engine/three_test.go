@@ -81,6 +81,28 @@ func (p *trio) hold(from, n int, fs ...*firewall) {
 	}
 }
 
+// agree checks that all hold what each has, and say so.
+func (p *trio) agree() {
+	p.t.Helper()
+	for _, f := range p.all {
+		have := f.held()
+		for _, other := range p.all {
+			if other == f {
+				continue
+			}
+			if sync := f.peerSync(other); sync != "yes" {
+				p.t.Errorf("%08x says %s of %08x", f.creator, sync, other.creator)
+			}
+			theirs := other.held()
+			for k, v := range have {
+				if theirs[k] != v {
+					p.t.Errorf("%s: %08x has %s, %08x %q", k, f.creator, v, other.creator, theirs[k])
+				}
+			}
+		}
+	}
+}
+
 // Each peer has its own creatorid, age, number of states and digest; one that dies takes
 // nothing along, of its own or of others.
 func TestEachOfThreeIsTrackedApart(t *testing.T) {
@@ -258,5 +280,50 @@ func TestBulkUpdateOfTwo(t *testing.T) {
 		if n := c.counts(); n["bulkdone"] != 1 || n["bulkfailed"] != 0 {
 			t.Errorf("C: %v", c.nonzero())
 		}
+	})
+}
+
+// Loss, doubling and reordering between three, each with traffic of its own, also
+// while one of them is away for a while: in the end all hold the same, and know it.
+func TestThreeUnderLoss(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			three(t, func(p *trio) {
+				r := rand.New(rand.NewPCG(seed, 3))
+				churn := func() {
+					for range 500 {
+						p.churn(r, 1, true)
+						p.c.traffic(r, 2000+r.IntN(200), true)
+					}
+				}
+				p.hub.Set(linktest.Conditions{Loss: 0.2, Duplicate: 0.1, Reorder: 0.2, Jitter: time.Millisecond})
+				churn()
+				p.hub.Partition([]*linktest.Port{p.all[seed%3].port})
+				churn()
+				time.Sleep(8 * time.Second) // it is dead for the others, and they for it
+				p.hub.Partition()
+				churn()
+				p.hub.Set(linktest.Conditions{})
+				time.Sleep(10 * time.Second) // some states last for 30 s
+				p.agree()
+			})
+		})
+	}
+}
+
+// A third firewall that has not heard the end of a state of ours answers somebody for it,
+// when even we have forgotten it: that brings it back nowhere.
+func TestAnswerForAStateOfOursThatHasEnded(t *testing.T) {
+	paired(t, func(r *rig, p *linux) {
+		s := tcp(us, 1, estab, estab)
+		r.table(created(s))
+		r.table(deleted(s))
+		p.live(8 * time.Second)
+		r.forget()
+		p.send(wire.FlagAnswer, func(w *wire.Writer) { w.State(wire.ActUpd, &s) }, nil)
+		r.wrote()
+		r.asked("flags", fmt.Sprintf("flags %d", wire.FlagAnswer))
+		r.expect("DEL_C 0000000000000001/aaaaaaaa")
+		r.counted("buried=1")
 	})
 }
