@@ -250,6 +250,7 @@ func TestHearsOnlyItsGroupAndInterface(t *testing.T) {
 	other := link.Config{Syncdev: "sis2", Syncpeer: netip.MustParseAddr("ff12::f1")}
 	elsewhere := link.Config{Syncdev: "sis1", Syncpeer: link.Group6}
 	b := start(t, w.b, ff12)
+	awaitUp(t, b)
 	for _, c := range []link.Config{other, elsewhere} {
 		far, near := start(t, w.a, c), start(t, w.b, c)
 		awaitUp(t, far)
@@ -259,7 +260,6 @@ func TestHearsOnlyItsGroupAndInterface(t *testing.T) {
 	}
 	a := start(t, w.a, ff12)
 	awaitUp(t, a)
-	awaitUp(t, b)
 	send(t, a, "from the sync link")
 	if got := take(t, b, 1); got[0].Payload != "from the sync link" || counter(b, "link_received") != 1 {
 		t.Errorf("received %+v", got)
