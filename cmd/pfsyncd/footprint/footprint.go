@@ -28,7 +28,7 @@ func Run(ctx context.Context) {
 	if os.Getenv("GOGC") == "" {
 		weight := make([]byte, ballast)
 		defer runtime.KeepAlive(weight)
-		defer debug.SetGCPercent(debug.SetGCPercent(headroom))
+		debug.SetGCPercent(headroom)
 	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
