@@ -81,6 +81,7 @@ var checks = map[string]map[string]check{
 		"# pfsyncctl sysctl net.inet.carp.preempt=1":                                      {before: ": >/etc/sysctl.conf", after: "grep -qx net.inet.carp.preempt=1 /etc/sysctl.conf && netstart -n | grep -qx 'pfsyncctl sysctl net.inet.carp.preempt=1'"},
 	},
 	"pfsyncd.8": {
+		"# pfsyncd --table memory &":                                     {by: "test/e2e/observer_test.go TestObserverOfAPair"},
 		"DefaultDependencies=no":                                         {by: "cmd/pfsyncd/unit_test.go TestUnitFileIsUnderstood"},
 		"# pfsyncd --log-level debug":                                    {alone: true, after: "ifconfig pfsync0 | grep 'syncdev: sis2 '"},
 		"# ip netns exec fwA pfsyncd --state-dir /var/lib/pfsync/fwA":    {alone: true, before: "mkdir -p /var/lib/pfsync && ip netns add fwA", after: "test -d /var/lib/pfsync/fwA && ip netns exec fwA ifconfig pfsync0"},
