@@ -163,6 +163,7 @@ func TestTheManualsFirewallsElectAMaster(t *testing.T) {
 func TestWhatCarpRefuses(t *testing.T) {
 	r := startCarp(t, carptest.NewLAN(), 254)
 	r.must("carp0 10.0.0.1/24 vhid 1 pass foo", "carp3 create")
+	r.until("carp: MASTER carpdev sis0") // nothing changes by itself any more
 	before := r.shown()
 	for line, want := range map[string]string{
 		"carp1 10.0.0.2/24 vhid 1":         "carp1: ",
