@@ -181,6 +181,9 @@ func terminate(t *testing.T, cmd *exec.Cmd, log *bytes.Buffer) string {
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	// One that does not end says where its goroutines are.
+	hangs := time.AfterFunc(labtest.Patience, func() { cmd.Process.Signal(syscall.SIGQUIT) })
+	defer hangs.Stop()
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("ended with %v: %s", err, log)
 	}

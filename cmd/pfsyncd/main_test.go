@@ -78,6 +78,7 @@ func launch(t *testing.T, ns *lab.NS, cmd *exec.Cmd) (*exec.Cmd, *bytes.Buffer) 
 	cmd.Env = append(cmd.Environ(), asDaemon+"=1")
 	var log bytes.Buffer
 	cmd.Stderr = &log
+	cmd.WaitDelay = labtest.Patience // strace may keep it open
 	if err := ns.Start(cmd); err != nil {
 		t.Fatal(err)
 	}
