@@ -380,6 +380,7 @@ func TestDeferFailsOpen(t *testing.T) {
 // table. A kernel that gives them with the packet makes no difference of it; on any other nothing is held, and
 // log, display and check say so.
 func TestDeferBehindTheRules(t *testing.T) {
+	labtest.Run(t, labtest.NewNS(t), "conntrack --count") // loads what the symbols are of
 	symbols, err := os.ReadFile("/proc/kallsyms")
 	if err != nil {
 		t.Fatal(err)
