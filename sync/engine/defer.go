@@ -394,6 +394,9 @@ func (e *Engine) learn(ct []byte, f flow) (isEarly bool) {
 	if leavingOf(&c.State) != f {
 		return false
 	}
+	if i := e.find(&c.State); i != 0 && e.states.at(i).is(early) {
+		return true // a SYN sent again, or another datagram: the first packet's entry will be the one
+	}
 	e.moved(c)
 	if i := e.find(&c.State); i != 0 {
 		e.states.at(i).set(early)

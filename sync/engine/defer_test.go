@@ -477,6 +477,29 @@ func TestConnectionsGivenWithThePacket(t *testing.T) {
 	})
 }
 
+// A SYN that is sent again, or the next datagram, has a connection of its own while the first packet's is not confirmed; the
+// kernel joins them. It is told once.
+func TestPacketsOfOneConnectionThatIsNotConfirmed(t *testing.T) {
+	s := tcp(us, 1, synSent, closed)
+	queued := func(ct []byte, c *pfstate.Change) (confirmed, ok bool) {
+		again := s
+		again.ID.State += uint64(ct[0])
+		*c = created(again)
+		return false, true
+	}
+	deferringAs(t, engine.Config{Queued: queued}, func(r *rig, p *linux, h *holder) {
+		packets := []hold.Packet{first(7, s), first(8, s)}
+		packets[0].CT, packets[1].CT = []byte{0}, []byte{1}
+		h.holds(packets...)
+		r.expect("INS 0000000000000001/aaaaaaaa 2:0 ack")
+		p.send(0, ack(s), nil)
+		h.wentOn(t, 7, 8)
+		r.table(created(s))
+		r.expect()
+		r.counted("deferacked=2", "deferred=2")
+	})
+}
+
 func TestDeferIsTurnedOff(t *testing.T) {
 	deferring(t, func(r *rig, p *linux, h *holder) {
 		s := udp(us, 1, pfstate.Single, pfstate.NoTraffic)
