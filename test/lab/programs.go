@@ -43,6 +43,7 @@ func Programs() []Program {
 		{"dpkg-deb", "dpkg", []string{"test"}},
 		{"qemu-system-x86_64", "qemu-system-x86", []string{"test"}}, // test/vm
 		{"depmod", "kmod", []string{"test"}},
+		{"wg", "wireguard-tools", []string{"test"}},
 		{"chrt", "util-linux", []string{"test"}},
 		{"sleep", "coreutils", []string{"test"}},
 		{"unshare", "util-linux", []string{"demo", "test"}}, // the package is installed in a mount namespace
