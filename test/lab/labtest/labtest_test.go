@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -79,5 +80,23 @@ func TestBackgroundTellsHowItEnded(t *testing.T) {
 		if diff := cmp.Diff(c.want, r.said); diff != "" {
 			t.Errorf("errors -want +got:\n%s", diff)
 		}
+	}
+}
+
+func TestProgramsThatAreThereAlready(t *testing.T) {
+	from, to := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(from, "pfsyncd"), []byte("of before"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(labtest.Prebuilt, from)
+	if err := labtest.Build(to); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(filepath.Join(to, "pfsyncd")); err != nil || string(text) != "of before" {
+		t.Errorf("got %q, %v", text, err)
+	}
+	t.Setenv(labtest.Prebuilt, filepath.Join(from, "nowhere"))
+	if err := labtest.Build(to); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("from nowhere: %v", err)
 	}
 }
