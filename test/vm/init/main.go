@@ -63,7 +63,7 @@ func mount() error {
 			return fmt.Errorf("mount %s: %w", m.at, err)
 		}
 	}
-	for _, dir := range []string{"/root", "/var/lib"} {
+	for _, dir := range []string{"/root", "/var/lib", "/usr/local"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
