@@ -39,14 +39,14 @@ func appendCreate(b []byte, seq uint32, im *image) ([]byte, error) {
 
 // appendUpdate brings the entry with this original tuple to the image. Without
 // status it also fits an entry that has got further than the image.
-func appendUpdate(b []byte, seq uint32, im *image, status bool) ([]byte, error) {
+func appendUpdate(b []byte, seq uint32, im *image, status uint32) ([]byte, error) {
 	if err := im.check(); err != nil {
 		return b, err
 	}
 	b, mark := begin(b, msgNew, 0, seq, &im.orig)
 	b = appendNamed(b, ctaTupleOrig, &im.orig, &im.reply)
-	if status && !im.renew {
-		b = nfattr.AppendUint32(b, ctaStatus, im.status)
+	if status != 0 && !im.renew {
+		b = nfattr.AppendUint32(b, ctaStatus, status)
 	}
 	return nfattr.EndMessage(im.appendLinux(im.appendProgress(b), false), mark), nil
 }

@@ -87,8 +87,12 @@ func (t *Table) encode(j *job, last int) int {
 	case stepReplace:
 		add(appendDelete(c.out, seq(), &im.orig, &im.reply, j.ref))
 		add(appendCreate(c.out, seq(), im))
-	case stepUpdate, stepUpdateBare:
-		add(appendUpdate(c.out, seq(), im, j.step == stepUpdate))
+	case stepUpdate:
+		add(appendUpdate(c.out, seq(), im, im.status))
+	case stepUpdateExpected:
+		add(appendUpdate(c.out, seq(), im, im.status|statusExpected))
+	case stepUpdateBare:
+		add(appendUpdate(c.out, seq(), im, 0))
 	case stepDelete:
 		add(appendDelete(c.out, seq(), &im.orig, &im.reply, j.w.Ref))
 	case stepProbe:
@@ -175,9 +179,12 @@ func (t *Table) judge(j *job) {
 			t.counts.add(beyondRefused, 1)
 			return
 		}
-	case stepUpdate, stepUpdateBare:
+	case stepUpdate, stepUpdateExpected, stepUpdateBare:
 		switch {
 		case m.errno == unix.EBUSY && j.step == stepUpdate:
+			j.step = stepUpdateExpected // the kernel takes that bit for ours to change
+			return
+		case m.errno == unix.EBUSY && j.step == stepUpdateExpected:
 			j.step = stepUpdateBare // it is assured or answered already, we are not to take that back
 			return
 		case m.errno == unix.ENOENT && j.w.Kind == pfstate.WriteInsert:

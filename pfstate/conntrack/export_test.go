@@ -59,7 +59,7 @@ func (c *Codec) AppendUpdate(b []byte, s *pfstate.State) ([]byte, error) {
 	if err := c.t.fill(&im, s); err != nil {
 		return b, err
 	}
-	return appendUpdate(b, 1, &im, true)
+	return appendUpdate(b, 1, &im, im.status)
 }
 
 // AppendDelete does not check the state before the encoder does.

@@ -409,3 +409,30 @@ func creation(t testing.TB, n int) []byte {
 	}
 	return message(attrs)
 }
+
+// An entry that a helper expected takes an update of its status like any other.
+func TestUpdateOfAnExpectedEntry(t *testing.T) {
+	ns := labtest.NewNS(t)
+	h := tabletest.Start(t, open(t, ns, conntrack.Config{}))
+	master, s := tabletest.TCP(1), tabletest.TCP(2)
+	h.Apply(pfstate.WriteInsert, master, 0)
+	orig, _ := master.Tuples()
+	src, dst := orig.Src.As4(), orig.Dst.As4()
+	s.Linux.Has = pfstate.HasMaster
+	s.Linux.Rare.Master = pfstate.Master{SrcPort: orig.SrcPort, DstPort: orig.DstPort, Proto: pfstate.ProtoTCP}
+	copy(s.Linux.Rare.Master.Src[:], src[:])
+	copy(s.Linux.Rare.Master.Dst[:], dst[:])
+	s.Src.State, s.Dst.State, s.Timeout = pfstate.TCPSynSent, pfstate.TCPClosed, pfstate.TCPFirstPacket
+	h.Apply(pfstate.WriteInsert, s, 0)
+	s.Src.State, s.Dst.State, s.Timeout = pfstate.TCPEstablished, pfstate.TCPEstablished, pfstate.TCPEstablishedTimeout
+	h.Apply(pfstate.WriteUpdate, s, 0)
+	got := h.Probe(s)
+	switch {
+	case got == nil:
+		t.Fatal("it is gone")
+	case got.State.Linux.Has&pfstate.HasMaster == 0:
+		t.Error("it has no master")
+	case got.State.Linux.Has&pfstate.HasStatus != 0 || got.State.Dst.State != pfstate.TCPEstablished:
+		t.Errorf("status %x, states %d:%d", got.State.Linux.Status, got.State.Src.State, got.State.Dst.State)
+	}
+}

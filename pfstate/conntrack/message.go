@@ -95,6 +95,7 @@ const (
 
 // Bits of CTA_STATUS (enum ip_conntrack_status).
 const (
+	statusExpected  = 0x01 // by a helper: it has a master
 	statusSeenReply = 0x02
 	statusAssured   = 0x04
 	statusConfirmed = 0x08

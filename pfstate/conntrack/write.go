@@ -28,7 +28,8 @@ const (
 	stepLook    // the keys are taken: by whom?
 	stepReplace // delete and create
 	stepUpdate
-	stepUpdateBare // without status
+	stepUpdateExpected // of an entry that has a master
+	stepUpdateBare     // without status
 	stepDelete
 	stepProbe
 )
