@@ -69,8 +69,9 @@ func collectFlows(t *testing.T, f *lab.Firewall) *collected {
 				ended <- err
 				return
 			}
-			all = slices.Concat(all, m.Records)
-			c.records.Store(&all)
+			now := slices.Concat(all, m.Records)
+			all = now
+			c.records.Store(&now)
 		}
 	}()
 	t.Cleanup(func() {
