@@ -23,7 +23,7 @@ var tests = flag.String("e2e", "", "run the tests of test/e2e that match, in pla
 // chosen are the tests of test/e2e that the kernel matters most to.
 var chosen = []string{
 	"TestQueuedConnectionsAreTheTables", "TestDeferBehindTheRules", "TestDeferCarriesAsymmetricConnections", "TestDeferFailsOpen",
-	"TestOnlyThroughIPsec", "TestOnlyThroughStrongSwan", "TestReplayCountersOfIPsec",
+	"TestOnlyThroughIPsec", "TestOnlyThroughStrongSwan", "TestReplayCountersOfIPsec", "TestOffloadedConnectionsSurvive",
 	"TestSyncdevsOfAllKinds", "TestThePairOfTheManual", "TestDocumentsExample/openbsd",
 }
 
