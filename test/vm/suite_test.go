@@ -23,7 +23,7 @@ var tests = flag.String("e2e", "", "run the tests of test/e2e that match, in pla
 // chosen are the tests of test/e2e that the kernel matters most to.
 var chosen = []string{
 	"TestQueuedConnectionsAreTheTables", "TestDeferBehindTheRules", "TestDeferCarriesAsymmetricConnections",
-	"TestOnlyThroughIPsec", "TestOnlyThroughStrongSwan", "TestReplayCountersOfIPsec", "TestOffloadedConnectionsSurvive",
+	"TestOnlyThroughIPsec", "TestOnlyThroughStrongSwan", "TestReplayCountersOfIPsec", "TestOffloadedConnectionsSurvive", "TestPairOnABadLink",
 	"TestSyncdevsOfAllKinds", "TestThePairOfTheManual", "TestDocumentsExample/openbsd",
 }
 
