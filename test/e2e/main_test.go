@@ -3,6 +3,7 @@ package e2e_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -21,6 +22,9 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
+	if flag.Parse(); testing.Short() {
+		patience *= 4
+	}
 	dir, err := os.MkdirTemp("", "pfsync-e2e-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
@@ -39,8 +43,9 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// patience bounds every single wait. Nothing comes near it unless it is broken.
-const patience = 30 * time.Second
+// patience bounds every single wait. Nothing comes near it unless it is broken. An emulated machine
+// (-short) has more.
+var patience = 30 * time.Second
 
 // newLab builds a lab that ends with the test.
 func newLab(t *testing.T) *lab.Lab { return newLabOf(t, bin) }
