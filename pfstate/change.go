@@ -92,6 +92,7 @@ type Write struct {
 	Kind   WriteKind
 	Notify bool   // report Applied
 	Renew  bool   // WriteUpdate: the progress is no news and may be old; set the time to live alone
+	Loosen bool   // WriteUpdate with Renew: nor that; only have windows not checked any more
 	Ref    uint32 // as in Change; 0: unknown
 	Probe  uint32 // WriteProbe: its number, for the answer
 	State  State

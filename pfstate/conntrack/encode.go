@@ -116,7 +116,9 @@ func appendTuple(b []byte, typ uint16, t, other *tuple) []byte {
 
 // appendProgress appends what an update may change.
 func (im *image) appendProgress(b []byte) []byte {
-	b = nfattr.AppendUint32(b, ctaTimeout, im.timeout)
+	if !im.timeless {
+		b = nfattr.AppendUint32(b, ctaTimeout, im.timeout)
+	}
 	switch {
 	case im.orig.proto == unix.IPPROTO_TCP && im.renew:
 		b = appendLiberal(b)

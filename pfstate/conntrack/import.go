@@ -16,6 +16,7 @@ type image struct {
 	tcp         tcpInfo
 	sctp        sctpInfo
 	renew       bool                // leave the progress as it is
+	timeless    bool                // and the time
 	linux       *pfstate.Linux      // of the state; nil: nothing
 	without     pfstate.LinuxFields // refused by the kernel
 }

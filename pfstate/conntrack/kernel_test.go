@@ -436,3 +436,22 @@ func TestUpdateOfAnExpectedEntry(t *testing.T) {
 		t.Errorf("status %x, states %d:%d", got.State.Linux.Status, got.State.Src.State, got.State.Dst.State)
 	}
 }
+
+// Who has windows not checked any more leaves the entry's time alone, whatever the order says of it.
+func TestLooseningLeavesTheTime(t *testing.T) {
+	ns := labtest.NewNS(t)
+	h, k := tabletest.Start(t, open(t, ns, conntrack.Config{})), openKernel(t, ns)
+	s := tabletest.TCP(1)
+	s.Src.State, s.Dst.State, s.Timeout, s.Expire = pfstate.TCPFinWait2, pfstate.TCPFinWait2, pfstate.TCPClosedTimeout, 30*time.Second
+	if err := k.Create(s); err != nil {
+		t.Fatal(err)
+	}
+	old := h.Want(pfstate.Created).State
+	old.Src.State, old.Dst.State, old.Expire = pfstate.TCPEstablished, pfstate.TCPEstablished, 24*time.Hour
+	h.Write(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true, Loosen: true, Notify: true, State: old})
+	h.Want(pfstate.Applied)
+	got := k.only()
+	if got.Timeout > 30 || got.TCP.Flags != [2]uint8{9, 9} {
+		t.Errorf("%d s left, flags %x", got.Timeout, got.TCP.Flags)
+	}
+}

@@ -116,11 +116,22 @@ func TestEntriesAreRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	list := entries(t, table)
-	if err := errors.Join(k.Delete(tabletest.TCP(1)), k.Delete(tabletest.TCP(2)), k.Create(tabletest.TCP(2))); err != nil {
+	if err := errors.Join(k.Delete(tabletest.TCP(1)), k.Delete(tabletest.TCP(2))); err != nil {
 		t.Fatal(err)
 	}
 	h.Want(pfstate.Deleted)
 	h.Want(pfstate.Deleted)
+	// In the memory of its predecessor the successor would have the same id: others take that.
+	const others = 64
+	for n := range others {
+		if err := k.Create(tabletest.TCP(1000 + n)); err != nil {
+			t.Fatal(err)
+		}
+		h.Want(pfstate.Created)
+	}
+	if err := k.Create(tabletest.TCP(2)); err != nil {
+		t.Fatal(err)
+	}
 	h.Want(pfstate.Created)
 	removed, err := table.Remove(list)
 	if err != nil || removed != 300 { // 298 and the two that are never shared
@@ -131,8 +142,8 @@ func TestEntriesAreRemoved(t *testing.T) {
 			t.Errorf("%v has expired", &c.State)
 		}
 	}
-	if left := k.dump(); len(left) != 1 {
-		t.Errorf("%d entries are left, want the successor", len(left))
+	if left := k.dump(); len(left) != others+1 {
+		t.Errorf("%d entries are left, want the successor and %d others", len(left), others)
 	}
 	bad := list[0]
 	bad.State.Wire.Addr[0], bad.State.Stack.Addr[0] = netip.Addr{}, netip.Addr{}

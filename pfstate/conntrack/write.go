@@ -138,6 +138,7 @@ func (t *Table) enqueue(ctx context.Context, w *pfstate.Write) error {
 	if w.Kind == pfstate.WriteInsert || w.Kind == pfstate.WriteUpdate {
 		err = t.fill(&im, &w.State)
 		im.renew = w.Renew && w.Kind == pfstate.WriteUpdate
+		im.timeless = im.renew && w.Loosen
 	} else {
 		err = im.tuples(&w.State)
 	}

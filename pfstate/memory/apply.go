@@ -54,6 +54,9 @@ func (t *Table) order(w *pfstate.Write, now time.Time) error {
 		if e == nil {
 			return pfstate.ErrNoState
 		}
+		if w.Loosen {
+			return nil // it checks no windows
+		}
 		if w.Renew {
 			kept := e.state
 			kept.Expire = w.State.Expire

@@ -253,7 +253,9 @@ func (e *Engine) order(w pfstate.Write, i slot, beyond bool) {
 	}
 	e.states.join(i, &w.State)
 	if w.Kind == pfstate.WriteInsert || w.Kind == pfstate.WriteUpdate {
-		e.setTime(r, &w)
+		if !w.Loosen {
+			e.setTime(r, &w)
+		}
 		r.written = stampOf(e.now)
 		r.set(overtaken)
 	} else if w.Kind == pfstate.WriteProbe {

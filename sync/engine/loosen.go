@@ -43,6 +43,7 @@ func (e *Engine) loosenTurn() {
 		}
 		r.set(loose)
 		e.counters.add(loosened)
-		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true}, e.loose.next)
+		// Its time is the table's: by now it may have begun to close, with less of it than the record says.
+		e.writeState(pfstate.Write{Kind: pfstate.WriteUpdate, Renew: true, Loosen: true}, e.loose.next)
 	}
 }
