@@ -36,11 +36,7 @@ func (c Config) checkIPsec() error {
 // come and go.
 func (l *Link) refreshIPsec(ctx context.Context, c Config, s *Status) (again bool) {
 	s.Reason = l.bringUpIPsec(ctx, c, s)
-	if s.Up = s.Reason == ""; s.Up {
-		l.out.Store(l.open.outlet(s.Addr))
-	} else {
-		l.out.Store(nil)
-	}
+	l.offer(s)
 	return true
 }
 

@@ -270,10 +270,15 @@ func (l *Link) refresh(ctx context.Context, query *ifwatch.Query) (again bool) {
 		}
 	}
 	s.ReceiveBuffer = l.open.rcvbuf
+	l.offer(&s)
+	return false
+}
+
+// offer lets Send use the socket if nothing speaks against it.
+func (l *Link) offer(s *Status) {
 	if s.Up = s.Reason == ""; s.Up {
 		l.out.Store(l.open.outlet(s.Addr))
 	} else {
 		l.out.Store(nil)
 	}
-	return false
 }
